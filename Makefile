@@ -1,0 +1,51 @@
+# serin: every task of the project. `make help` lists them. Each installs what it lacks, says so,
+# and skips what is there.
+
+CARGO ?= cargo
+SERIN_CACHE ?= $(CURDIR)/.cache
+export SERIN_CACHE
+
+.PHONY: help demo demo-live test quick bench check crds golden size tools
+
+help: ## List the tasks
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+demo: ## Rehearse the support agent's rollout, good and failing, without a cluster
+	@$(CARGO) build --quiet --bin serin
+	@./examples/demo.sh ./target/debug/serin
+
+demo-live: tools ## The same for real: control plane, Prometheus, agents as processes; KEEP=1 keeps it up
+	@$(CARGO) build --bin serin --examples
+	@$(CARGO) run --quiet --example demo_live
+
+test: tools ## Everything, on a real control plane with a real Prometheus
+	$(CARGO) build --bin serin --example node --example agent --example bench
+	SERIN_APISERVER=start SERIN_PROMETHEUS_TESTS=start \
+	  PATH="$$(dirname "$$(tests/control-plane/install.sh --where-prometheus)"):$$PATH" \
+	  $(CARGO) test --lib --bins --test suite
+	$(CARGO) test --doc
+
+quick: ## Only what needs nothing but Rust
+	$(CARGO) test --lib --bins --test suite
+
+tools:
+	@tests/control-plane/install.sh
+	@tests/control-plane/build.sh
+
+bench: tools ## Measure writes, CPU and memory on the real control plane; BENCH="--part idle" for a part
+	@$(CARGO) build --release --bin serin
+	@$(CARGO) build --examples
+	@target/debug/examples/measure $(BENCH)
+
+check: ## Exactly what CI runs
+	.ci/run
+
+crds: ## Write crds/ from the Rust types
+	$(CARGO) run --quiet --bin serin -- crds --output-dir crds
+
+golden: ## Rewrite the golden files; read the difference before you commit it
+	UPDATE_GOLDEN=1 $(CARGO) test --test suite
+
+size: ## Build the release binary and hold it against the limit of 18 MiB
+	$(CARGO) build --release --bin serin
+	@size=$$(stat -c %s target/release/serin); echo "release binary: $$size bytes"; test $$size -le 18874368

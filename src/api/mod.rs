@@ -1,0 +1,94 @@
+//! The wire types of `argoproj.io/v1alpha1`: shapes that clients send and read, and nothing else.
+//!
+//! No defaults, no rules, no arithmetic live here. Types are as lenient as the wire is: an absent
+//! field stays absent, a value that makes no sense is kept and refused later, by `lower`, with its
+//! path. So reading an object and writing it back gives the same object.
+//!
+//! The field order of each struct is the published one, because `currentStepHash` is taken over the
+//! JSON of the canary steps in that order.
+
+#[macro_use]
+mod wire;
+
+pub mod analysis;
+pub mod blue_green;
+pub mod canary;
+pub mod experiment;
+pub mod patch;
+pub mod providers;
+pub mod published;
+pub mod rollout;
+pub mod schema;
+pub mod slo;
+pub mod status;
+pub mod template;
+pub mod traffic;
+mod value;
+
+pub use analysis::{
+    AnalysisRun, AnalysisRunSpec, AnalysisRunStatus, AnalysisTemplate, AnalysisTemplateSpec,
+    Argument, ClusterAnalysisTemplate, ClusterAnalysisTemplateSpec, Metric,
+};
+pub use blue_green::BlueGreenStrategy;
+pub use canary::{CanaryStep, CanaryStrategy, RolloutAnalysis};
+pub use experiment::{Experiment, ExperimentSpec, ExperimentStatus};
+pub use rollout::{Rollout, RolloutSpec};
+pub use slo::Slos;
+pub use status::{RolloutCondition, RolloutStatus};
+pub use template::PodTemplate;
+pub use traffic::TrafficRouting;
+pub use value::{Bound, IntOrString};
+
+/// The API group of all five kinds.
+pub const GROUP: &str = "argoproj.io";
+/// The one version of the group.
+pub const VERSION: &str = "v1alpha1";
+/// `apiVersion` of all five kinds.
+pub const API_VERSION: &str = "argoproj.io/v1alpha1";
+
+/// Label on ReplicaSets, their selectors, pods, services' selectors and runs: the pod hash.
+pub const POD_HASH_LABEL: &str = "rollouts-pod-template-hash";
+/// Label that gives an object to the controller which runs with this `--instance-id`.
+pub const INSTANCE_ID: &str = "argo-rollouts.argoproj.io/controller-instance-id";
+/// Label on an AnalysisRun: why its Rollout made it (`Step`, `Background`, …).
+pub const ROLLOUT_TYPE: &str = "rollout-type";
+/// Label on an AnalysisRun or Experiment of a canary step: the index of that step.
+pub const STEP_INDEX: &str = "step-index";
+
+/// Annotation on Rollouts, ReplicaSets, runs: the revision number.
+pub const REVISION: &str = "rollout.argoproj.io/revision";
+/// Annotation on ReplicaSets: former revision numbers, with commas between them.
+pub const REVISION_HISTORY: &str = "rollout.argoproj.io/revision-history";
+/// Annotation on ReplicaSets: `spec.replicas` of the Rollout when it was last sized.
+pub const DESIRED_REPLICAS: &str = "rollout.argoproj.io/desired-replicas";
+/// Annotation on ReplicaSets: RFC 3339 time at which an old one goes down to 0.
+pub const SCALE_DOWN_DEADLINE: &str = "scale-down-deadline";
+/// Annotation on ReplicaSets: JSON of the labels and annotations that pods carry for a role only.
+pub const EPHEMERAL_METADATA: &str = "rollout.argoproj.io/ephemeral-metadata";
+/// Annotation on Rollouts with a `workloadRef`: generation of the workload whose template is in use.
+pub const WORKLOAD_GENERATION: &str = "rollout.argoproj.io/workload-generation";
+/// Annotation on services and routes: the Rollout that manages them.
+pub const MANAGED_BY: &str = "argo-rollouts.argoproj.io/managed-by-rollouts";
+
+/// Prefix of every annotation of our own.
+pub const OWN_PREFIX: &str = "serin.dev/";
+/// Command: end the current pause or hold; `full` skips everything that is left.
+pub const PROMOTE: &str = "serin.dev/promote";
+/// Command: go back to stable; the value is the reason.
+pub const ABORT: &str = "serin.dev/abort";
+/// Command: start an aborted update again.
+pub const RETRY: &str = "serin.dev/retry";
+/// Command: set `spec.paused`.
+pub const PAUSE: &str = "serin.dev/pause";
+/// Command: clear `spec.paused`.
+pub const RESUME: &str = "serin.dev/resume";
+/// Command: replace all pods without a new revision.
+pub const RESTART: &str = "serin.dev/restart";
+/// Command: go back to the previous revision, or to the one named.
+pub const UNDO: &str = "serin.dev/undo";
+/// What became of the last command: JSON `{id, verb, value, hash, step, at, outcome}`.
+pub const LAST_COMMAND: &str = "serin.dev/last-command";
+/// Annotation on our ReplicaSets: format version and full digest of the pod template.
+pub const TEMPLATE: &str = "serin.dev/template";
+/// Annotation on our ReplicaSets: why it was last scaled, for whoever reads it later.
+pub const DECISION: &str = "serin.dev/decision";

@@ -1,0 +1,330 @@
+//! `serin controller`: flags and environment in, a running controller out. Every flag has its
+//! environment name `SERIN_…`, and the name that existing manifests use where there is one.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::live;
+use crate::live::lease::Election;
+use crate::live::settings::Settings;
+use crate::providers::address::AllowList;
+use crate::providers::{Pool, PoolConfig};
+
+/// Namespace of the Lease where nothing names another.
+const DEFAULT_NAMESPACE: &str = "serin-system";
+
+/// Run the controller.
+#[derive(Clone, Debug, clap::Args)]
+#[command(args_override_self = true)] // the last one wins, as manifests are patched by appending
+pub struct Args {
+    /// Kubeconfig file; without it KUBECONFIG, ~/.kube/config, or the pod's service account.
+    #[arg(long, env = "SERIN_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Look at one namespace only: --namespace, or the namespace of the kubeconfig or the pod.
+    #[arg(long, env = "SERIN_NAMESPACED")]
+    pub namespaced: bool,
+    /// The namespace to look at; implies --namespaced.
+    #[arg(long, short = 'n', env = "SERIN_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Look only at objects whose label argo-rollouts.argoproj.io/controller-instance-id has this
+    /// value; without it, at those that do not have the label.
+    #[arg(long, env = "SERIN_INSTANCE_ID", value_name = "ID")]
+    pub instance_id: Option<String>,
+    /// Elect one leader among several controllers by a Lease.
+    #[arg(
+        long, env = "SERIN_LEADER_ELECT", value_name = "BOOL", default_value_t = true,
+        default_missing_value = "true", num_args = 0..=1, require_equals = true,
+        action = clap::ArgAction::Set
+    )]
+    pub leader_elect: bool,
+    /// Namespace of the Lease; default: POD_NAMESPACE, else serin-system.
+    #[arg(long, env = "SERIN_LEADER_ELECTION_NAMESPACE", value_name = "NAME")]
+    pub leader_election_namespace: Option<String>,
+    /// How long others wait for a silent leader.
+    #[arg(long, env = "SERIN_LEADER_ELECTION_LEASE_DURATION", default_value = "15s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub leader_election_lease_duration: Duration,
+    /// How long a leader tries to renew before it gives up.
+    #[arg(long, env = "SERIN_LEADER_ELECTION_RENEW_DEADLINE", default_value = "10s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub leader_election_renew_deadline: Duration,
+    /// Time between two tries of the Lease.
+    #[arg(long, env = "SERIN_LEADER_ELECTION_RETRY_PERIOD", default_value = "2s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub leader_election_retry_period: Duration,
+    /// Address of the Prometheus that `slos` ask when they name none; also
+    /// ARGO_ROLLOUTS_PROMETHEUS_ADDRESS.
+    #[arg(long, env = "SERIN_PROMETHEUS", value_name = "URL")]
+    pub prometheus: Option<String>,
+    /// Address and port of /metrics.
+    #[arg(long, env = "SERIN_METRICS_BIND_ADDRESS", default_value = "0.0.0.0:8090", value_parser = address, value_name = "ADDRESS")]
+    pub metrics_bind_address: SocketAddr,
+    /// Address and port of /healthz and /readyz.
+    #[arg(long, env = "SERIN_HEALTH_BIND_ADDRESS", default_value = "0.0.0.0:8080", value_parser = address, value_name = "ADDRESS")]
+    pub health_bind_address: SocketAddr,
+    /// How log lines look.
+    #[arg(
+        long,
+        visible_alias = "logformat",
+        env = "SERIN_LOG_FORMAT",
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
+    pub log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as info,serin=debug.
+    #[arg(
+        long,
+        visible_alias = "loglevel",
+        env = "SERIN_LOG_LEVEL",
+        default_value = "info",
+        value_name = "LEVEL"
+    )]
+    pub log_level: String,
+    /// Rollouts and runs that are worked on at the same time.
+    #[arg(
+        long,
+        env = "SERIN_CONCURRENCY",
+        default_value_t = 32,
+        value_name = "NUMBER"
+    )]
+    pub concurrency: usize,
+    /// Addresses (host, host:port or CIDR) that metrics named in manifests may be asked at although
+    /// they are loopback, link-local or otherwise refused; may be given several times.
+    #[arg(
+        long,
+        env = "SERIN_ALLOW_ADDRESS",
+        value_delimiter = ',',
+        value_name = "ADDRESS"
+    )]
+    pub allow_address: Vec<String>,
+    /// Let manifests switch off the verification of certificates of metric providers.
+    #[arg(long, env = "SERIN_ALLOW_INSECURE_PROVIDERS")]
+    pub allow_insecure_providers: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Runs until SIGTERM or SIGINT, then drains. The process must have its TLS provider by now.
+///
+/// # Errors
+/// When the flags contradict each other, the configuration cannot be read, or an address is taken.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    start_logging(&args)?;
+    let (stopper, stop) = watch::channel(false);
+    watch_signals(stopper)?;
+    let config = kube_config(&args).await?;
+    let settings = settings(&args, &config)?;
+    let pool = pool(&args, settings.prometheus.clone())?;
+    live::run(settings, &config, pool, stop).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn pool(args: &Args, prometheus: Option<String>) -> anyhow::Result<Pool> {
+    let allow = AllowList::parse(args.allow_address.iter().map(String::as_str))
+        .map_err(|fault| anyhow::anyhow!("--allow-address: {fault}"))?;
+    let config = PoolConfig {
+        prometheus,
+        allow,
+        allow_insecure: args.allow_insecure_providers,
+    };
+    Pool::new(config, live::clock::now).context("no client for metric providers")
+}
+
+fn start_logging(args: &Args) -> anyhow::Result<()> {
+    use tracing_subscriber::EnvFilter;
+    // The client's own lines repeat what a turn's line says.
+    let filter = format!(
+        "kube=error,kube_client=off,kube_runtime=off,tower=off,{}",
+        args.log_level
+    );
+    let filter = EnvFilter::try_new(&filter).with_context(|| {
+        format!(
+            "--log-level {:?} is not a level or a filter",
+            args.log_level
+        )
+    })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    let started = match args.log_format {
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_writer(std::io::stderr)
+            .try_init(),
+        LogFormat::Text => builder.with_writer(std::io::stderr).try_init(),
+    };
+    started.map_err(|e| anyhow::anyhow!("logging cannot start: {e}"))
+}
+
+async fn kube_config(args: &Args) -> anyhow::Result<kube::Config> {
+    let Some(path) = &args.kubeconfig else {
+        return kube::Config::infer()
+            .await
+            .context("no cluster: give --kubeconfig, or run in a pod with a service account");
+    };
+    let at = || format!("the kubeconfig {} cannot be used", path.display());
+    let kubeconfig = Kubeconfig::read_from(path).with_context(at)?;
+    kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .with_context(at)
+}
+
+fn settings(args: &Args, config: &kube::Config) -> anyhow::Result<Settings> {
+    let namespace = match &args.namespace {
+        Some(namespace) => Some(namespace.clone()),
+        None if args.namespaced => Some(config.default_namespace.clone()),
+        None => None,
+    };
+    let instance_id = args.instance_id.clone().filter(|id| !id.is_empty());
+    let identity = identity();
+    let election = args
+        .leader_elect
+        .then(|| election(args, instance_id.as_deref(), &identity));
+    if let Some(election) = &election {
+        let faults = election.faults();
+        anyhow::ensure!(faults.is_empty(), "{}", faults.join("; "));
+    }
+    anyhow::ensure!(args.concurrency > 0, "--concurrency must be at least 1");
+    let prometheus = args
+        .prometheus
+        .clone()
+        .or_else(|| env("ARGO_ROLLOUTS_PROMETHEUS_ADDRESS"));
+    Ok(Settings {
+        namespace,
+        instance_id,
+        election,
+        prometheus: prometheus.filter(|p| !p.is_empty()),
+        metrics_address: args.metrics_bind_address,
+        health_address: args.health_bind_address,
+        concurrency: args.concurrency,
+        instance: identity,
+    })
+}
+
+fn election(args: &Args, instance_id: Option<&str>, identity: &str) -> Election {
+    let namespace = args
+        .leader_election_namespace
+        .clone()
+        .or_else(|| env("POD_NAMESPACE"));
+    Election {
+        namespace: namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+        name: match instance_id {
+            Some(id) => format!("serin-controller-{id}"),
+            None => "serin-controller".to_owned(),
+        },
+        identity: identity.to_owned(),
+        lease_duration: args.leader_election_lease_duration,
+        renew_deadline: args.leader_election_renew_deadline,
+        retry_period: args.leader_election_retry_period,
+    }
+}
+
+/// Names that are not ours: POD_NAMESPACE and the like, which no flag has.
+#[allow(clippy::disallowed_methods)]
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Who this process is: the pod or host, the process, and when it started, so that no two are alike.
+fn identity() -> String {
+    let host = env("POD_NAME")
+        .or_else(|| env("HOSTNAME"))
+        .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok())
+        .unwrap_or_else(|| "serin".to_owned());
+    let started = live::clock::now().as_millisecond();
+    format!("{}_{}_{started:x}", host.trim(), std::process::id())
+}
+
+/// `:8080` means every address, as in Go programs.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let full = if text.starts_with(':') {
+        format!("0.0.0.0{text}")
+    } else {
+        text.to_owned()
+    };
+    full.parse()
+        .map_err(|_| "write it as 0.0.0.0:8080, [::]:8080 or :8080".to_owned())
+}
+
+/// SIGTERM and SIGINT ask for the end; a second one does not wait for the drain.
+fn watch_signals(stopper: watch::Sender<bool>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::spawn(async move {
+        for times in 1.. {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if times > 1 {
+                tracing::warn!("told twice to end: not waiting any longer");
+                std::process::exit(130);
+            }
+            stopper.send_replace(true);
+        }
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(flags: &[&str]) -> Args {
+        Cli::parse_from([&["serin"], flags].concat()).args
+    }
+
+    #[test]
+    fn flags_have_the_usual_defaults() {
+        let args = args(&[]);
+        assert!(args.leader_elect);
+        assert_eq!(args.metrics_bind_address.port(), 8090);
+        assert_eq!(args.health_bind_address.port(), 8080);
+        assert_eq!(args.leader_election_lease_duration, Duration::from_secs(15));
+    }
+
+    #[test]
+    fn leader_election_can_be_switched_off_and_addresses_need_no_host() {
+        let args = args(&["--leader-elect=false", "--health-bind-address", ":9"]);
+        assert!(!args.leader_elect);
+        assert_eq!(args.health_bind_address, "0.0.0.0:9".parse().unwrap());
+    }
+
+    #[test]
+    fn of_a_flag_given_twice_the_last_one_counts() {
+        assert_eq!(
+            args(&["--log-level=info", "--log-level=debug"]).log_level,
+            "debug"
+        );
+    }
+
+    #[test]
+    fn the_lease_is_named_for_the_instance() {
+        let config = kube::Config::new("https://localhost".parse().unwrap());
+        let settings = settings(&args(&["--instance-id", "blue"]), &config).unwrap();
+        assert_eq!(settings.election.unwrap().name, "serin-controller-blue");
+        assert!(settings.namespace.is_none());
+    }
+}

@@ -1,0 +1,61 @@
+//! The command line: one file per verb, one place for exit codes. Verbs that act on a Rollout only
+//! patch intent; they never scale or route.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod controller;
+pub mod crds;
+pub mod lint;
+pub mod rehearse;
+
+/// Progressive delivery for Kubernetes: canary rollouts gated by SLOs, rehearsed before they ship.
+#[derive(Debug, Parser)]
+#[command(
+    name = "serin",
+    version,
+    max_term_width = 100,
+    after_help = "Start with a rehearsal; it needs no cluster:\n  serin rehearse examples/rollouts/support-agent.yaml"
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the controller: in a pod, or against the cluster of a kubeconfig
+    Controller(Box<controller::Args>),
+    /// Print the CustomResourceDefinitions, or write them to a folder
+    Crds(crds::Args),
+    /// Check manifests: every fault at once, with its file, field and what to do
+    Lint(lint::Args),
+    /// Play a rollout without a cluster and see what it will do
+    Rehearse(rehearse::Args),
+}
+
+/// Parses the arguments, runs the verb, and turns its end into an exit code: 0 done, 1 a negative
+/// answer (rolled back, expectation not met, faults found), 2 wrong input.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.verb {
+        Verb::Controller(args) => serve(controller::run(*args)),
+        Verb::Crds(args) => crds::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Lint(args) => Ok(lint::run(&args)),
+        Verb::Rehearse(args) => rehearse::run(args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("serin: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+/// Runs what talks to a cluster. Two threads: turns are short, and nothing in them computes long.
+fn serve(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(work)
+}

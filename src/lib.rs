@@ -1,0 +1,8 @@
+//! serin: progressive delivery for Kubernetes. Read planner first; live and sim are its two shells.
+pub mod api;
+pub mod cli;
+pub mod live;
+pub mod planner;
+pub mod providers;
+pub mod sim;
+pub mod view;

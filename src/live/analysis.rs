@@ -1,0 +1,368 @@
+//! Turns of AnalysisRuns, and the tasks that ask providers. A turn never waits for a provider: tasks
+//! run beside the turns, keyed by run and measurement, with a limit of their own, and their end
+//! wakes the run. What is lost in a crash is asked again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::json;
+use tokio::task::AbortHandle;
+
+use super::client::{CallError, Kind, Target};
+use super::clock;
+use super::controller::Controller;
+use super::events::Regarding;
+use super::perform::outcome;
+use super::queue::Rest;
+use super::stores::{Key, ObjectKey};
+use super::turn::instant_of;
+use crate::api::AnalysisRun;
+use crate::api::analysis::AnalysisRunStatus;
+use crate::api::patch::to_merge_patch;
+use crate::planner::analysis::run::{
+    Answer, ResolvedArgs, RunObserved, RunPlan, SecretNeed, Task, TaskKey, plan_analysis,
+};
+use crate::planner::plan::Outcome;
+use crate::providers::Pool;
+
+/// Longest turn of a run.
+const TURN_LIMIT: Duration = Duration::from_secs(30);
+/// A measurement that changes no verdict is written this long after it was made, with others.
+const QUIET_WRITE: Duration = Duration::from_secs(1);
+
+/// Tasks and answers of all runs.
+#[derive(Debug)]
+pub(super) struct Tasks {
+    pool: Pool,
+    runs: Mutex<HashMap<ObjectKey, RunTasks>>,
+}
+
+/// Tasks and answers of one run.
+#[derive(Debug, Default)]
+struct RunTasks {
+    uid: String,
+    in_flight: BTreeMap<TaskKey, AbortHandle>,
+    answers: Vec<Answer>,
+    /// When the status that is held back shall be written.
+    status_due: Option<Instant>,
+}
+
+impl Drop for RunTasks {
+    fn drop(&mut self) {
+        self.in_flight.values().for_each(AbortHandle::abort);
+    }
+}
+
+impl Tasks {
+    /// A runner that asks through `pool`.
+    pub(super) fn new(pool: Pool) -> Self {
+        Self {
+            pool,
+            runs: Mutex::default(),
+        }
+    }
+
+    /// Ends every task of a run and drops its answers.
+    pub(super) fn cancel(&self, run: &ObjectKey) {
+        self.runs().remove(run);
+    }
+
+    /// Ends every task: another controller is in office.
+    pub(super) fn cancel_all(&self) {
+        self.runs().clear();
+    }
+
+    fn runs(&self) -> MutexGuard<'_, HashMap<ObjectKey, RunTasks>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers and keys in flight of a run; those of a namesake are dropped.
+    fn look(&self, key: &ObjectKey, uid: &str) -> (Vec<Answer>, BTreeSet<TaskKey>) {
+        let mut runs = self.runs();
+        if runs.get(key).is_some_and(|r| r.uid != uid) {
+            runs.remove(key);
+        }
+        let Some(tasks) = runs.get(key) else {
+            return Default::default();
+        };
+        (
+            tasks.answers.clone(),
+            tasks.in_flight.keys().cloned().collect(),
+        )
+    }
+
+    fn settle(&self, key: &ObjectKey, settled: &[TaskKey]) {
+        let mut runs = self.runs();
+        if let Some(tasks) = runs.get_mut(key) {
+            tasks.answers.retain(|a| !settled.contains(&a.key));
+            tasks.status_due = None;
+            if tasks.answers.is_empty() && tasks.in_flight.is_empty() {
+                runs.remove(key);
+            }
+        }
+    }
+
+    /// When a status that changes no verdict is due: the same time for all changes until then.
+    fn status_due(&self, key: &ObjectKey, uid: &str) -> Instant {
+        let mut runs = self.runs();
+        let tasks = runs.entry(key.clone()).or_default();
+        uid.clone_into(&mut tasks.uid);
+        *tasks
+            .status_due
+            .get_or_insert_with(|| clock::instant() + QUIET_WRITE)
+    }
+
+    /// A task answered. Nobody waits for it when the run is gone or was told to end.
+    fn answered(&self, key: &ObjectKey, uid: &str, answer: Answer) -> bool {
+        let mut runs = self.runs();
+        let Some(tasks) = runs.get_mut(key).filter(|r| r.uid == uid) else {
+            return false;
+        };
+        if tasks.in_flight.remove(&answer.key).is_none() {
+            return false;
+        }
+        tasks.answers.push(answer);
+        true
+    }
+}
+
+impl Controller {
+    /// One turn of an AnalysisRun.
+    pub(super) async fn run_turn(self: &Arc<Self>, key: &ObjectKey) -> Rest {
+        let started = clock::instant();
+        let run = match self.index.run(key) {
+            Some(Ok(run)) => run,
+            Some(Err(error)) => {
+                tracing::warn!(run = %key, error, "the AnalysisRun cannot be decoded: it is left alone");
+                return Rest::Quiet;
+            }
+            None => {
+                self.forget(&Key::Run(key.clone()));
+                return Rest::Quiet;
+            }
+        };
+        if run.metadata.deletion_timestamp.is_some() {
+            self.tasks.cancel(key);
+            return Rest::Quiet;
+        }
+        let result = tokio::time::timeout(TURN_LIMIT, self.try_run(key, run)).await;
+        let (rest, failure) = match result {
+            Ok(Ok(rest)) => (rest, None),
+            Ok(Err(error)) => {
+                let earliest = error.retry_after().map(|d| clock::instant() + d);
+                (Rest::Failed(earliest), Some(error.to_string()))
+            }
+            Err(_) => (
+                Rest::Failed(None),
+                Some("the turn took too long".to_owned()),
+            ),
+        };
+        if let Some(error) = &failure {
+            tracing::warn!(run = %key, error, "turn failed");
+        }
+        self.stats
+            .turn(&Key::Run(key.clone()), started.elapsed(), failure.is_some());
+        rest
+    }
+
+    async fn try_run(
+        self: &Arc<Self>,
+        key: &ObjectKey,
+        mut run: Arc<AnalysisRun>,
+    ) -> Result<Rest, CallError> {
+        for _ in 0..3 {
+            let (seen, plan) = self.decide_run(key, run).await?;
+            if plan.cancel {
+                self.tasks.cancel(key);
+            }
+            if plan.delete {
+                return self.delete_run(key, &seen.run).await;
+            }
+            let uid = seen.run.metadata.uid.clone().unwrap_or_default();
+            for task in &plan.tasks {
+                self.start(key, &uid, task);
+            }
+            let mut wake = plan.wake.map(instant_of);
+            if let Some(status) = &plan.status {
+                let due = self.tasks.status_due(key, &uid);
+                if !plan.urgent && due > clock::instant() {
+                    wake = Some(wake.map_or(due, |w| w.min(due)));
+                    return Ok(wake.map_or(Rest::Quiet, Rest::At));
+                }
+                if !self.write_status(&seen.run, status).await? {
+                    run = self.reread(key).await?;
+                    continue;
+                }
+            }
+            self.tasks.settle(key, &plan.settled);
+            self.report_run(key, &seen.run, plan);
+            return Ok(wake.map_or(Rest::Quiet, Rest::At));
+        }
+        Ok(Rest::Failed(None))
+    }
+
+    /// Plans a turn; secrets are read when asked for, used once and dropped.
+    async fn decide_run(
+        &self,
+        key: &ObjectKey,
+        run: Arc<AnalysisRun>,
+    ) -> Result<(RunObserved, RunPlan), CallError> {
+        let uid = run.metadata.uid.as_deref().unwrap_or_default();
+        let (answers, in_flight) = self.tasks.look(key, uid);
+        let args = ResolvedArgs::default();
+        let mut seen = RunObserved {
+            now: clock::now(),
+            run,
+            answers,
+            in_flight,
+            args,
+        };
+        let plan = plan_analysis(&seen);
+        if plan.needs.is_empty() {
+            return Ok((seen, plan));
+        }
+        for need in plan.needs {
+            let value = self.secret(&key.namespace, &need).await?;
+            seen.args.secrets.insert(need, value);
+        }
+        let plan = plan_analysis(&seen);
+        Ok((seen, plan))
+    }
+
+    /// One key of a Secret in the run's own namespace, or why there is none.
+    async fn secret(
+        &self,
+        namespace: &str,
+        need: &SecretNeed,
+    ) -> Result<Result<String, String>, CallError> {
+        #[derive(Deserialize)]
+        struct Secret {
+            #[serde(default)]
+            data: BTreeMap<String, k8s_openapi::ByteString>,
+        }
+        let target = Target {
+            kind: Kind::Secret,
+            namespace,
+            name: &need.name,
+        };
+        match self.clients.work.get::<Secret>(target).await {
+            Ok(mut secret) => Ok(secret
+                .data
+                .remove(&need.key)
+                .and_then(|bytes| String::from_utf8(bytes.0).ok())
+                .ok_or_else(|| need.missing())),
+            Err(CallError::NotFound(_)) => Ok(Err(need.missing())),
+            Err(CallError::Refused { message, .. }) => Ok(Err(format!(
+                "secret '{}' cannot be read: {message}: give the controller a Role for it",
+                need.name
+            ))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Starts a task unless it is under way.
+    fn start(self: &Arc<Self>, key: &ObjectKey, uid: &str, task: &Task) {
+        let mut runs = self.tasks.runs();
+        let tasks = runs.entry(key.clone()).or_default();
+        uid.clone_into(&mut tasks.uid);
+        if tasks.in_flight.contains_key(task.key()) {
+            return;
+        }
+        let (this, key, uid, job) = (Arc::clone(self), key.clone(), uid.to_owned(), task.clone());
+        let handle = tokio::spawn(async move {
+            let answer = this.tasks.pool.ask(job).await;
+            if this.tasks.answered(&key, &uid, answer) {
+                this.queue.wake(&Key::Run(key));
+            }
+        });
+        tasks
+            .in_flight
+            .insert(task.key().clone(), handle.abort_handle());
+    }
+
+    /// Writes the status on the main resource: an AnalysisRun has no status sub-resource. False when
+    /// the run has changed since.
+    async fn write_status(
+        &self,
+        run: &AnalysisRun,
+        status: &AnalysisRunStatus,
+    ) -> Result<bool, CallError> {
+        if !self.guard.may_write() {
+            return Err(CallError::Request("the lease is not held".to_owned()));
+        }
+        let before = serde_json::to_value(run.status.clone().unwrap_or_default());
+        let before = before.map_err(CallError::Unreadable)?;
+        let after = serde_json::to_value(status).map_err(CallError::Unreadable)?;
+        let Some(difference) = to_merge_patch(&before, &after) else {
+            return Ok(true);
+        };
+        let version = run.metadata.resource_version.as_deref().unwrap_or_default();
+        let patch = json!({"metadata": {"resourceVersion": version}, "status": difference});
+        match self.clients.work.merge(target(run), None, &patch).await {
+            Ok(answer) => self.took_run(&answer).map(|_| true),
+            Err(error @ (CallError::Conflict(_) | CallError::NotFound(_))) => {
+                debug_assert_eq!(outcome(error, false), Outcome::Conflict);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn reread(&self, key: &ObjectKey) -> Result<Arc<AnalysisRun>, CallError> {
+        let target = Target {
+            kind: Kind::AnalysisRun,
+            namespace: &key.namespace,
+            name: &key.name,
+        };
+        let run: super::slim::SlimRun = match self.clients.work.get(target).await {
+            Ok(run) => run,
+            Err(error) => {
+                if matches!(error, CallError::NotFound(_)) {
+                    self.wake(self.index.gone_run(key));
+                }
+                return Err(error);
+            }
+        };
+        self.wake(self.index.answered_run(run.clone()));
+        run.run.map_err(CallError::Request)
+    }
+
+    async fn delete_run(&self, key: &ObjectKey, run: &AnalysisRun) -> Result<Rest, CallError> {
+        if !self.guard.may_write() {
+            return Err(CallError::Request("the lease is not held".to_owned()));
+        }
+        let uid = run.metadata.uid.as_deref().unwrap_or_default();
+        let version = run.metadata.resource_version.as_deref().unwrap_or_default();
+        match self.clients.work.delete(target(run), uid, version).await {
+            Ok(()) | Err(CallError::NotFound(_)) => {
+                self.wake(self.index.gone_run(key));
+                Ok(Rest::Quiet)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn report_run(&self, key: &ObjectKey, run: &AnalysisRun, plan: RunPlan) {
+        if plan.status.is_some() {
+            let phase = plan.status.as_ref().and_then(|s| s.phase.as_deref());
+            tracing::info!(run = %key, phase, tasks = plan.tasks.len(), "analysis");
+        }
+        let regarding = Regarding {
+            kind: Kind::AnalysisRun,
+            namespace: key.namespace.to_string(),
+            name: key.name.to_string(),
+            uid: run.metadata.uid.clone().unwrap_or_default(),
+        };
+        self.report(&Key::Run(key.clone()), &regarding, plan.events);
+    }
+}
+
+fn target(run: &AnalysisRun) -> Target<'_> {
+    Target {
+        kind: Kind::AnalysisRun,
+        namespace: run.metadata.namespace.as_deref().unwrap_or_default(),
+        name: run.metadata.name.as_deref().unwrap_or_default(),
+    }
+}

@@ -1,0 +1,213 @@
+//! What all turns share, and who runs when: turns start while the Lease is held, every kind has been
+//! listed and the definitions are ours.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::analysis::Tasks;
+use super::client::Clients;
+use super::crds::Definitions;
+use super::events::Events;
+use super::lease::Guard;
+use super::queue::{Queue, Rest};
+use super::settings::Settings;
+use super::stats::Stats;
+use super::stores::{Index, Key, ObjectKey};
+use super::turn::Memory;
+use super::watch::Health;
+
+/// How often a gate that is shut is looked at again.
+const GATE_PERIOD: Duration = Duration::from_millis(20);
+/// How often foreign definitions are looked at again.
+const DEFINITIONS_PERIOD: Duration = Duration::from_secs(10);
+/// Longest time that running turns are given when the process ends.
+const DRAIN_LIMIT: Duration = Duration::from_secs(20);
+
+/// Everything that turns share.
+#[derive(Debug)]
+pub(super) struct Controller {
+    pub(super) settings: Settings,
+    pub(super) clients: Clients,
+    pub(super) index: Arc<Index>,
+    pub(super) queue: Queue<Key>,
+    pub(super) guard: Guard,
+    pub(super) terms: watch::Receiver<Option<u64>>,
+    pub(super) events: Arc<Events>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) tasks: Tasks,
+    pub(super) definitions: Arc<Definitions>,
+    pub(super) feeds: Vec<(&'static str, Arc<Health>)>,
+    pub(super) memory: Mutex<HashMap<ObjectKey, Memory>>,
+}
+
+impl Controller {
+    /// The term in office, while there is one.
+    pub(super) fn term(&self) -> Option<u64> {
+        *self.terms.borrow()
+    }
+
+    /// These are to be looked at.
+    pub(super) fn wake(&self, keys: Vec<Key>) {
+        keys.iter().for_each(|key| self.queue.wake(key));
+    }
+
+    /// What is remembered of a Rollout.
+    pub(super) fn recall(&self, key: &ObjectKey) -> Memory {
+        self.memories().get(key).copied().unwrap_or_default()
+    }
+
+    /// Number of Rollouts of which something is remembered.
+    pub(super) fn remembered(&self) -> usize {
+        self.memories().len()
+    }
+
+    /// Changes what is remembered of a Rollout; nothing is kept where there is nothing to remember.
+    pub(super) fn remember(&self, key: &ObjectKey, change: impl FnOnce(&mut Memory)) {
+        let mut all = self.memories();
+        let mut memory = all.get(key).copied().unwrap_or_default();
+        change(&mut memory);
+        if memory == Memory::default() {
+            all.remove(key);
+        } else {
+            all.insert(key.clone(), memory);
+        }
+    }
+
+    /// A live read has settled what a lost answer left open.
+    pub(super) fn settle_doubt(&self, key: &ObjectKey) {
+        self.remember(key, |m| m.is_in_doubt = false);
+    }
+
+    /// The object is gone: so is everything kept about it.
+    pub(super) fn forget(&self, key: &Key) {
+        self.queue.forget(key);
+        self.stats.forget(key);
+        match key {
+            Key::Rollout(rollout) => {
+                self.memories().remove(rollout);
+            }
+            Key::Run(run) => self.tasks.cancel(run),
+        }
+    }
+
+    fn memories(&self) -> MutexGuard<'_, HashMap<ObjectKey, Memory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why no turn may start, in words; empty when turns may.
+    pub(super) fn shut(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for (name, health) in &self.feeds {
+            let trouble = health
+                .trouble()
+                .map(|t| format!(" ({t})"))
+                .unwrap_or_default();
+            if !health.is_listed() {
+                reasons.push(format!("{name}: not listed yet{trouble}"));
+            } else if health.age() > super::watch::OLDEST_VIEW {
+                let age = health.age().as_secs();
+                reasons.push(format!("{name}: not heard of for {age} s{trouble}"));
+            }
+        }
+        reasons.extend(self.definitions.trouble().map(str::to_owned));
+        reasons
+    }
+
+    fn is_listed(&self) -> bool {
+        self.feeds.iter().all(|(_, health)| health.is_listed())
+    }
+
+    /// Runs turns until `stop`, then waits for those under way.
+    pub(super) async fn run(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let permits = Arc::new(Semaphore::new(self.settings.concurrency.max(1)));
+        let mut running = JoinSet::new();
+        let mut terms = self.terms.clone();
+        while !*stop.borrow() {
+            tokio::select! {
+                _ = stop.wait_for(|s| *s) => break,
+                () = self.take_office(&mut terms) => {}
+            }
+            tokio::select! {
+                _ = stop.wait_for(|s| *s) => break,
+                () = self.serve(&permits, &mut running, &mut terms) => {}
+            }
+            self.tasks.cancel_all();
+        }
+        self.tasks.cancel_all();
+        let drain = async { while running.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_LIMIT, drain).await.is_err() {
+            tracing::warn!("turns were still running after {} s", DRAIN_LIMIT.as_secs());
+        }
+    }
+
+    /// Waits until turns may start, and puts every object in the queue.
+    async fn take_office(&self, terms: &mut watch::Receiver<Option<u64>>) {
+        loop {
+            if terms.wait_for(Option::is_some).await.is_err() {
+                return std::future::pending().await;
+            }
+            if !self.is_listed() {
+                tokio::time::sleep(GATE_PERIOD).await;
+                continue;
+            }
+            self.definitions.look(&self.clients.work).await;
+            match self.definitions.trouble() {
+                None => break,
+                Some(trouble) => {
+                    tracing::error!("{trouble}");
+                    tokio::time::sleep(DEFINITIONS_PERIOD).await;
+                }
+            }
+        }
+        let (rollouts, replica_sets, runs) = self.index.sizes();
+        tracing::info!(rollouts, replica_sets, runs, "at work");
+        self.wake(self.index.keys());
+    }
+
+    /// Starts turns while in office.
+    async fn serve(
+        self: &Arc<Self>,
+        permits: &Arc<Semaphore>,
+        running: &mut JoinSet<()>,
+        terms: &mut watch::Receiver<Option<u64>>,
+    ) {
+        loop {
+            let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
+                return;
+            };
+            let key = tokio::select! {
+                _ = terms.wait_for(Option::is_none) => return,
+                key = self.queue.next() => key,
+            };
+            while running.try_join_next().is_some() {}
+            if self.definitions.trouble().is_some() {
+                // Everything is put in the queue again once the definitions are ours.
+                self.queue.done(&key, Rest::Quiet);
+                return;
+            }
+            let this = Arc::clone(self);
+            running.spawn(async move {
+                let turn = AssertUnwindSafe(this.turn(&key)).catch_unwind().await;
+                let rest = turn.unwrap_or_else(|_| {
+                    tracing::error!(?key, "a turn panicked: please report this");
+                    Rest::Failed(None)
+                });
+                this.queue.done(&key, rest);
+                drop(permit);
+            });
+        }
+    }
+
+    async fn turn(self: &Arc<Self>, key: &Key) -> Rest {
+        match key {
+            Key::Rollout(rollout) => self.rollout_turn(rollout).await,
+            Key::Run(run) => self.run_turn(run).await,
+        }
+    }
+}

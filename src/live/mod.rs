@@ -1,0 +1,29 @@
+//! The shell around the planner on a real cluster: the only user of the Kubernetes client and of
+//! the clock. It observes, performs and reports; it decides nothing about a rollout.
+//!
+//! Read in this order: [`controller`] (who runs when), `turn` (one turn), `observe`, `perform`,
+//! `analysis` (runs and their tasks), [`stores`] (what is known), [`slim`] (how objects are kept),
+//! [`watch`], [`queue`], [`lease`].
+
+mod analysis;
+pub mod client;
+pub mod clock;
+mod controller;
+pub mod crds;
+pub mod events;
+pub mod http;
+pub mod lease;
+pub mod metrics;
+mod observe;
+mod perform;
+pub mod queue;
+pub mod settings;
+pub mod slim;
+mod start;
+pub mod stats;
+pub mod stores;
+mod turn;
+pub mod watch;
+
+pub use perform::attempt;
+pub use start::run;

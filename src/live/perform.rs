@@ -1,0 +1,264 @@
+//! Carries out one write of a plan and says what became of it. Every write passes the guard of the
+//! Lease, carries the version it was decided on, and its answer goes into the index at once.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::client::{Answer, CallError, Kind, Rest, Target};
+use super::controller::Controller;
+use super::slim::{SlimReplicaSet, SlimRollout, SlimRun};
+use super::stores::ObjectKey;
+use crate::api::patch::to_merge_patch;
+use crate::planner::observed::RolloutSeen;
+use crate::planner::plan::{Outcome, StatusWrite, Write};
+
+/// What became of a write, and when the server wishes to be asked again.
+#[derive(Debug)]
+pub(super) struct Performed {
+    pub(super) outcome: Outcome,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Controller {
+    /// Sends one write for this Rollout.
+    pub(super) async fn perform(&self, seen: &RolloutSeen, write: &Write) -> Performed {
+        if !self.guard.may_write() {
+            let why = "the lease is not held, or was not renewed in time".to_owned();
+            return Performed {
+                outcome: Outcome::Failed(why),
+                retry_after: None,
+            };
+        }
+        let is_create = matches!(write, Write::CreateReplicaSet(_) | Write::CreateRun(_));
+        match self.send(seen, write).await {
+            Ok(version) => Performed {
+                outcome: Outcome::Done { version },
+                retry_after: None,
+            },
+            Err(error) => {
+                let retry_after = error.retry_after();
+                Performed {
+                    outcome: outcome(error, is_create),
+                    retry_after,
+                }
+            }
+        }
+    }
+
+    async fn send(&self, seen: &RolloutSeen, write: &Write) -> Result<String, CallError> {
+        let ns = seen.namespace.as_str();
+        let answer = request(&self.clients.work, ns, &seen.name, write).await?;
+        match (write, answer) {
+            (Write::PatchRollout { .. }, Some(answer)) => self.took_rollout(&answer),
+            (Write::CreateReplicaSet(_) | Write::PatchReplicaSet(_), Some(answer)) => {
+                self.took_set(&answer)
+            }
+            (Write::CreateRun(_) | Write::TerminateRun { .. }, Some(answer)) => {
+                self.took_run(&answer)
+            }
+            (Write::DeleteReplicaSet { name, version, .. }, _) => {
+                self.index.gone_set(&seen.uid, name);
+                Ok(version.clone())
+            }
+            (Write::DeleteRun { name, version, .. }, _) => {
+                self.wake(self.index.gone_run(&ObjectKey::new(ns, name)));
+                Ok(version.clone())
+            }
+            (Write::Status(status), Some(answer)) => self.took_status(status, &answer),
+            (Write::Status(status), None) => Ok(status.version.clone()),
+            // Nothing was sent, so nothing was answered.
+            (
+                Write::PatchRollout { .. }
+                | Write::CreateReplicaSet(_)
+                | Write::PatchReplicaSet(_)
+                | Write::CreateRun(_)
+                | Write::TerminateRun { .. },
+                None,
+            ) => Ok(seen.version.clone()),
+        }
+    }
+
+    fn took_status(&self, write: &StatusWrite, answer: &Answer) -> Result<String, CallError> {
+        let SlimRollout(stored) = answer.read()?;
+        if write.after.serin.is_some() && stored.status.serin.is_none() {
+            self.definitions.are_foreign();
+        }
+        self.stats.status_written(&write.before, &write.after);
+        let version = stored.version.clone();
+        self.wake(self.index.answered_rollout(SlimRollout(stored)));
+        Ok(version)
+    }
+
+    fn took_rollout(&self, answer: &Answer) -> Result<String, CallError> {
+        let rollout: SlimRollout = answer.read()?;
+        let version = rollout.0.version.clone();
+        self.wake(self.index.answered_rollout(rollout));
+        Ok(version)
+    }
+
+    fn took_set(&self, answer: &Answer) -> Result<String, CallError> {
+        let set: SlimReplicaSet = answer.read()?;
+        let version = set.seen.version.clone();
+        self.wake(self.index.answered_set(set));
+        Ok(version)
+    }
+
+    pub(super) fn took_run(&self, answer: &Answer) -> Result<String, CallError> {
+        let run: SlimRun = answer.read()?;
+        let version = run.version.clone();
+        self.wake(self.index.answered_run(run));
+        Ok(version)
+    }
+}
+
+/// Sends one write for the Rollout of that name, whatever the Lease says, and tells what became of it.
+pub async fn attempt(work: &Rest, namespace: &str, rollout: &str, write: &Write) -> Outcome {
+    let is_create = matches!(write, Write::CreateReplicaSet(_) | Write::CreateRun(_));
+    match request(work, namespace, rollout, write).await {
+        Ok(answer) => Outcome::Done {
+            version: answer.map(|answer| answer.version()).unwrap_or_default(),
+        },
+        Err(error) => outcome(error, is_create),
+    }
+}
+
+/// Sends one write. Answered with the object as stored, but where it is deleted or nothing is to be written.
+async fn request(
+    work: &Rest,
+    namespace: &str,
+    rollout: &str,
+    write: &Write,
+) -> Result<Option<Answer>, CallError> {
+    let at = |kind, name| Target {
+        kind,
+        namespace,
+        name,
+    };
+    let answer = match write {
+        Write::PatchRollout { patch, version } => {
+            let mut patch = patch.clone();
+            put_version(&mut patch, version);
+            work.merge(at(Kind::Rollout, rollout), None, &patch).await?
+        }
+        Write::CreateReplicaSet(new) => {
+            work.create(Kind::ReplicaSet, namespace, &new.object, false)
+                .await?
+        }
+        Write::PatchReplicaSet(patch) => {
+            let target = at(Kind::ReplicaSet, &patch.name);
+            work.merge(target, None, &patch.to_json()).await?
+        }
+        Write::DeleteReplicaSet { name, uid, version } => {
+            gone_is_fine(work.delete(at(Kind::ReplicaSet, name), uid, version).await)?;
+            return Ok(None);
+        }
+        Write::CreateRun(run) => {
+            let run = serde_json::to_value(run).map_err(CallError::Unreadable)?;
+            work.create(Kind::AnalysisRun, namespace, &run, false)
+                .await?
+        }
+        Write::TerminateRun { name, version } => {
+            let patch = json!({
+                "metadata": {"resourceVersion": version},
+                "spec": {"terminate": true},
+            });
+            work.merge(at(Kind::AnalysisRun, name), None, &patch)
+                .await?
+        }
+        Write::DeleteRun { name, uid, version } => {
+            gone_is_fine(work.delete(at(Kind::AnalysisRun, name), uid, version).await)?;
+            return Ok(None);
+        }
+        Write::Status(write) => match status_patch(write)? {
+            Some(patch) => {
+                let target = at(Kind::Rollout, rollout);
+                work.merge(target, Some("status"), &patch).await?
+            }
+            None => return Ok(None),
+        },
+    };
+    Ok(Some(answer))
+}
+
+fn status_patch(write: &StatusWrite) -> Result<Option<Value>, CallError> {
+    let before = serde_json::to_value(&*write.before).map_err(CallError::Unreadable)?;
+    let after = serde_json::to_value(&write.after).map_err(CallError::Unreadable)?;
+    let difference = to_merge_patch(&before, &after);
+    Ok(difference
+        .map(|status| json!({"metadata": {"resourceVersion": write.version}, "status": status})))
+}
+
+/// Deleting what is gone is done.
+fn gone_is_fine(result: Result<(), CallError>) -> Result<(), CallError> {
+    match result {
+        Err(CallError::NotFound(_)) => Ok(()),
+        other => other,
+    }
+}
+
+fn put_version(patch: &mut Value, version: &str) {
+    if let Some(object) = patch.as_object_mut() {
+        let metadata = object.entry("metadata").or_insert_with(|| json!({}));
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata.insert(
+                "resourceVersion".to_owned(),
+                Value::String(version.to_owned()),
+            );
+        }
+    }
+}
+
+/// What a failed call means for the plan.
+pub(super) fn outcome(error: CallError, is_create: bool) -> Outcome {
+    match error {
+        CallError::Conflict(_) => Outcome::Conflict,
+        CallError::Exists(_) if is_create => Outcome::Exists,
+        CallError::Exists(_) => Outcome::Conflict,
+        // What was to be patched is gone; what was to be created has no place to be.
+        CallError::NotFound(message) if is_create => Outcome::Refused(message),
+        CallError::NotFound(_) => Outcome::Conflict,
+        CallError::Refused { message, .. } => Outcome::Refused(message),
+        CallError::Busy { message, .. } => Outcome::Failed(message),
+        CallError::Unclear { message, .. } => Outcome::Unknown(message),
+        CallError::Unreadable(error) => Outcome::Unknown(error.to_string()),
+        CallError::Request(message) => Outcome::Failed(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_joins_what_the_patch_says_of_metadata() {
+        let mut patch = json!({"metadata": {"annotations": {"a": null}}});
+        put_version(&mut patch, "7");
+        assert_eq!(
+            patch,
+            json!({"metadata": {"annotations": {"a": null}, "resourceVersion": "7"}})
+        );
+    }
+
+    #[test]
+    fn only_an_answer_that_tells_nothing_is_unknown() {
+        let unclear = CallError::Unclear {
+            message: "504".to_owned(),
+            after: None,
+        };
+        assert!(matches!(outcome(unclear, true), Outcome::Unknown(_)));
+        let busy = CallError::Busy {
+            message: "429".to_owned(),
+            after: None,
+        };
+        assert!(matches!(outcome(busy, true), Outcome::Failed(_)));
+        assert_eq!(
+            outcome(CallError::Exists(String::new()), true),
+            Outcome::Exists
+        );
+        assert_eq!(
+            outcome(CallError::NotFound(String::new()), false),
+            Outcome::Conflict
+        );
+    }
+}

@@ -1,0 +1,195 @@
+//! Wires everything up: faces first, then streams, election and turns; and takes it down in order.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::analysis::Tasks;
+use super::client::{Clients, Kind};
+use super::controller::Controller;
+use super::crds::Definitions;
+use super::events::Events;
+use super::http::{self, Faces};
+use super::lease::{Candidate, Guard};
+use super::metrics::{self, Sources};
+use super::queue::Queue;
+use super::settings::Settings;
+use super::stores::Index;
+use super::watch::{Change, Feed, Health, Versioned};
+use crate::providers::Pool;
+
+/// Objects per page of a list: few, because a page is in memory twice while it is read.
+const PAGE: u32 = 100;
+/// Longest time that waiting events are given when the process ends.
+const FLUSH_LIMIT: Duration = Duration::from_secs(5);
+
+/// Runs the controller until `stop` is set, then drains: turns end, events are written, the Lease is
+/// given back.
+///
+/// # Errors
+/// When an address cannot be bound, or the configuration gives no client.
+pub async fn run(
+    settings: Settings,
+    config: &kube::Config,
+    pool: Pool,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let faces = Arc::new(Shown::default());
+    let (health, shown) = http::serve(
+        settings.health_address,
+        settings.metrics_address,
+        Arc::<Shown>::clone(&faces),
+    )
+    .await?;
+    tracing::info!(%health, metrics = %shown, "serving");
+    let clients = Clients::new(config)?;
+    let (term_sender, terms) = watch::channel(None);
+    let guard = if settings.election.is_some() {
+        Guard::closed()
+    } else {
+        Guard::open()
+    };
+    let events = Arc::new(Events::new(clients.events.clone(), &settings.instance));
+    let controller = Arc::new(Controller {
+        tasks: Tasks::new(pool),
+        index: Arc::default(),
+        queue: Queue::default(),
+        guard,
+        terms,
+        events,
+        stats: Arc::default(),
+        definitions: Arc::new(Definitions::default()),
+        feeds: ["rollouts", "replicasets", "analysisruns"]
+            .map(|n| (n, Arc::default()))
+            .into(),
+        memory: Mutex::new(HashMap::new()),
+        clients,
+        settings,
+    });
+    faces.show(&controller);
+    // Streams are aborted with the set when this function returns.
+    let mut streams = tokio::task::JoinSet::new();
+    follow(&controller, &mut streams);
+    let writer = Arc::clone(&controller.events);
+    streams.spawn(async move { writer.run().await });
+
+    let (release, released) = watch::channel(false);
+    let this = Arc::clone(&controller);
+    let election = tokio::spawn(async move {
+        match this.settings.election.clone() {
+            Some(election) => {
+                let candidate = Candidate::new(election, this.clients.leases.clone());
+                candidate.run(&this.guard, &term_sender, released).await;
+            }
+            None => {
+                term_sender.send_replace(Some(0));
+                wait(released).await;
+            }
+        }
+    });
+    controller.run(stop).await;
+    tracing::info!("draining");
+    controller.events.flush(FLUSH_LIMIT).await;
+    release.send_replace(true);
+    if let Err(error) = election.await {
+        tracing::warn!(%error, "the election ended badly");
+    }
+    Ok(())
+}
+
+async fn wait(mut flag: watch::Receiver<bool>) {
+    // An error means that the sender is gone: then there is nothing to wait for either.
+    drop(flag.wait_for(|is_set| *is_set).await);
+}
+
+/// One stream per kind: trigger and store at once.
+fn follow(controller: &Arc<Controller>, streams: &mut tokio::task::JoinSet<()>) {
+    let settings = &controller.settings;
+    let instance = settings.instance_selector();
+    spawn(
+        controller,
+        streams,
+        (Kind::Rollout, 0, instance.clone()),
+        Index::wire_rollout,
+    );
+    spawn(
+        controller,
+        streams,
+        (Kind::ReplicaSet, 1, settings.set_selector()),
+        Index::replica_set,
+    );
+    spawn(
+        controller,
+        streams,
+        (Kind::AnalysisRun, 2, instance),
+        Index::analysis_run,
+    );
+}
+
+fn spawn<T>(
+    controller: &Arc<Controller>,
+    streams: &mut tokio::task::JoinSet<()>,
+    (kind, feed, selector): (Kind, usize, String),
+    apply: fn(&Index, Change<T>) -> Vec<super::stores::Key>,
+) where
+    T: serde::de::DeserializeOwned + Versioned + Clone + Send + 'static,
+{
+    let health: Arc<Health> = controller
+        .feeds
+        .get(feed)
+        .map(|(_, h)| Arc::clone(h))
+        .unwrap_or_default();
+    let feed = Feed {
+        rest: controller.clients.watches.clone(),
+        requests: kind.requests(controller.settings.namespace.as_deref()),
+        selector,
+        page: PAGE,
+        health,
+    };
+    let this = Arc::clone(controller);
+    streams.spawn(async move {
+        let index = Arc::clone(&this.index);
+        feed.follow(move |change| this.wake(apply(&index, change)))
+            .await;
+    });
+}
+
+/// What the faces show: nothing much until the controller is wired up.
+#[derive(Default)]
+struct Shown {
+    inner: OnceLock<(Arc<Controller>, prometheus_client::registry::Registry)>,
+}
+
+impl Shown {
+    fn show(&self, controller: &Arc<Controller>) {
+        let sources = Sources {
+            index: Arc::clone(&controller.index),
+            stats: Arc::clone(&controller.stats),
+            feeds: controller.feeds.clone(),
+            events: Arc::clone(&controller.events),
+        };
+        self.inner
+            .get_or_init(|| (Arc::clone(controller), metrics::registry(sources)));
+    }
+}
+
+impl Faces for Shown {
+    fn not_ready(&self) -> Vec<String> {
+        match self.inner.get() {
+            Some((controller, _)) => controller.shut(),
+            None => vec!["starting".to_owned()],
+        }
+    }
+
+    fn metrics(&self) -> String {
+        let mut text = String::new();
+        if let Some((_, registry)) = self.inner.get()
+            && prometheus_client::encoding::text::encode(&mut text, registry).is_err()
+        {
+            tracing::error!("metrics could not be written");
+        }
+        text
+    }
+}

@@ -1,0 +1,315 @@
+//! Follows one kind: list, then watch, and again after every break, for ever. Errors are counted,
+//! told by readiness and end here, so that one failing stream never holds up another (K3).
+//!
+//! kube's `watcher` is not used because it waits for a list without limit, and because it swallows
+//! bookmarks and reconnections, so that nobody can tell a quiet stream from a dead one (K2, K4).
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::core::Request;
+use serde::de::DeserializeOwned;
+
+use super::client::{CallError, Page, Rest, chain};
+use super::clock;
+
+/// The server is asked to end a watch after this many seconds, so that a connection which died
+/// silently is noticed soon after.
+const WATCH_SECONDS: u32 = 50;
+/// A watch on which nothing came, not even its end, for this long is dead.
+const IDLE_LIMIT: Duration = Duration::from_secs(55);
+/// Longest time for one page of a list.
+const PAGE_LIMIT: Duration = Duration::from_secs(60);
+/// Longest time until a watch answers at all.
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// A view older than this is reported as not ready: an idle stream is renewed every 50 s.
+pub const OLDEST_VIEW: Duration = Duration::from_secs(75);
+
+/// What a stream tells whoever keeps the objects.
+#[derive(Debug)]
+pub enum Change<T> {
+    /// A list begins: what is not in it is gone when it is complete.
+    ListBegins,
+    /// An object of the list.
+    Listed(T),
+    /// The list is complete; it shows the state at this version.
+    ListEnds(u64),
+    /// An object was made or changed.
+    Upsert(T),
+    /// An object was removed.
+    Remove(T),
+    /// Everything up to this version has been told.
+    Progress(u64),
+}
+
+/// An object that tells its version.
+pub trait Versioned {
+    /// `metadata.resourceVersion` as the server wrote it.
+    fn version(&self) -> &str;
+}
+
+/// Versions compare as decimal numbers; one that is none compares as the oldest.
+pub fn number(version: &str) -> u64 {
+    version.parse().unwrap_or(0)
+}
+
+/// How a stream is doing, for readiness and metrics.
+#[derive(Debug, Default)]
+pub struct Health {
+    is_listed: AtomicBool,
+    seen_at: AtomicU64,
+    errors: AtomicU64,
+    trouble: Mutex<Option<String>>,
+}
+
+impl Health {
+    /// The first list is complete.
+    pub fn is_listed(&self) -> bool {
+        self.is_listed.load(Ordering::Acquire)
+    }
+
+    /// Time since the server was last heard on this stream.
+    pub fn age(&self) -> Duration {
+        Duration::from_millis(clock::ticks().saturating_sub(self.seen_at.load(Ordering::Relaxed)))
+    }
+
+    /// Errors so far.
+    pub fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    /// The last error, until the stream works again.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn heard(&self) {
+        self.seen_at.store(clock::ticks(), Ordering::Relaxed);
+    }
+
+    fn works(&self) {
+        self.heard();
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn failed(&self, message: String) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
+    }
+}
+
+/// What to follow.
+#[derive(Debug)]
+pub struct Feed {
+    /// Connection.
+    pub rest: Rest,
+    /// Where the objects are.
+    pub requests: Request,
+    /// Label selector, empty for all.
+    pub selector: String,
+    /// Objects per page of a list.
+    pub page: u32,
+    /// Where to tell how it goes.
+    pub health: Arc<Health>,
+}
+
+impl Feed {
+    /// Follows the objects and tells `sink` every change, for ever.
+    pub async fn follow<T>(self, mut sink: impl FnMut(Change<T>))
+    where
+        T: DeserializeOwned + Versioned + Clone,
+    {
+        let mut version: Option<String> = None;
+        let mut failures = 0_u32;
+        loop {
+            let before = self.health.errors();
+            version = self.round(version, &mut sink).await;
+            if self.health.errors() == before {
+                failures = 0;
+            } else {
+                failures = failures.saturating_add(1);
+                tokio::time::sleep(pause(failures)).await;
+            }
+        }
+    }
+
+    /// One list, or one watch from `version` to its end. Returns the version to go on from, `None`
+    /// when a new list is needed.
+    async fn round<T>(
+        &self,
+        version: Option<String>,
+        sink: &mut impl FnMut(Change<T>),
+    ) -> Option<String>
+    where
+        T: DeserializeOwned + Versioned + Clone,
+    {
+        match version {
+            None => match self.list(sink).await {
+                Ok(version) => Some(version),
+                Err(error) => {
+                    self.health.failed(format!("list: {error}"));
+                    None
+                }
+            },
+            Some(version) => self.watch(version, sink).await,
+        }
+    }
+
+    async fn list<T>(&self, sink: &mut impl FnMut(Change<T>)) -> Result<String, CallError>
+    where
+        T: DeserializeOwned + Versioned,
+    {
+        sink(Change::ListBegins);
+        let mut params = ListParams::default().limit(self.page);
+        if !self.selector.is_empty() {
+            params = params.labels(&self.selector);
+        }
+        loop {
+            let page: Page<T> = self.rest.list(&self.requests, &params, PAGE_LIMIT).await?;
+            self.health.heard();
+            page.items
+                .into_iter()
+                .for_each(|item| sink(Change::Listed(item)));
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => {
+                    let version = page.metadata.resource_version.unwrap_or_default();
+                    sink(Change::ListEnds(number(&version)));
+                    self.health.works();
+                    self.health.is_listed.store(true, Ordering::Release);
+                    return Ok(version);
+                }
+            }
+        }
+    }
+
+    async fn watch<T>(
+        &self,
+        mut version: String,
+        sink: &mut impl FnMut(Change<T>),
+    ) -> Option<String>
+    where
+        T: DeserializeOwned + Versioned + Clone,
+    {
+        let stream = match self.open::<T>(&version).await {
+            Ok(stream) => stream,
+            Err(Broken { message, is_gone }) => {
+                self.health.failed(format!("watch: {message}"));
+                return (!is_gone).then_some(version);
+            }
+        };
+        self.health.works();
+        let mut stream = std::pin::pin!(stream);
+        loop {
+            let next = match tokio::time::timeout(IDLE_LIMIT, stream.next()).await {
+                Err(_) => {
+                    self.health
+                        .failed(format!("watch: silent for {} s", IDLE_LIMIT.as_secs()));
+                    return Some(version);
+                }
+                Ok(None) => return Some(version),
+                Ok(Some(next)) => next,
+            };
+            self.health.heard();
+            match next {
+                Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                    object.version().clone_into(&mut version);
+                    sink(Change::Upsert(object));
+                }
+                Ok(WatchEvent::Deleted(object)) => {
+                    object.version().clone_into(&mut version);
+                    sink(Change::Remove(object));
+                }
+                Ok(WatchEvent::Bookmark(mark)) => {
+                    version = mark.metadata.resource_version;
+                    sink(Change::Progress(number(&version)));
+                }
+                Ok(WatchEvent::Error(status)) => {
+                    self.health
+                        .failed(format!("watch: {} ({})", status.message, status.code));
+                    return (status.code != 410).then_some(version);
+                }
+                Err(error) => {
+                    self.health.failed(format!("watch: {}", chain(&error)));
+                    return Some(version);
+                }
+            }
+        }
+    }
+
+    async fn open<T>(
+        &self,
+        version: &str,
+    ) -> Result<impl Stream<Item = kube::Result<WatchEvent<T>>> + use<T>, Broken>
+    where
+        T: DeserializeOwned + Clone,
+    {
+        let mut params = WatchParams::default().timeout(WATCH_SECONDS);
+        if !self.selector.is_empty() {
+            params = params.labels(&self.selector);
+        }
+        let request = self.requests.watch(&params, version).map_err(|e| Broken {
+            message: e.to_string(),
+            is_gone: true,
+        })?;
+        let opening = self.rest.client().request_events::<T>(request);
+        match tokio::time::timeout(START_LIMIT, opening).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(Broken::from(&error)),
+            Err(_) => Err(Broken {
+                message: format!("no answer within {} s", START_LIMIT.as_secs()),
+                is_gone: false,
+            }),
+        }
+    }
+}
+
+/// Why a watch could not be opened.
+struct Broken {
+    message: String,
+    /// The version is too old, or the kind is not there: list again.
+    is_gone: bool,
+}
+
+impl From<&kube::Error> for Broken {
+    fn from(error: &kube::Error) -> Self {
+        let is_gone = matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 410));
+        Self {
+            message: chain(error),
+            is_gone,
+        }
+    }
+}
+
+/// How long to wait before the stream is tried again: 0.2 s doubling to 30 s, spread by a little
+/// that differs from stream to stream so that they do not come back all at once.
+fn pause(failures: u32) -> Duration {
+    let base = 200_u64
+        .saturating_mul(1 << failures.saturating_sub(1).min(8))
+        .min(30_000);
+    Duration::from_millis(base.saturating_add(clock::ticks() % (base / 5).max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert!(number("999") < number("1000"));
+        assert_eq!(number("not a number"), 0);
+    }
+
+    #[test]
+    fn pauses_grow_and_are_bounded() {
+        assert!(pause(1) >= Duration::from_millis(200));
+        assert!(pause(1) < Duration::from_millis(300));
+        assert!(pause(50) <= Duration::from_secs(36));
+    }
+}

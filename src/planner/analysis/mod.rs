@@ -1,0 +1,19 @@
+//! Analysis: what to measure, when, and what the answers mean. Pure, like all of the planner.
+//!
+//! Read in this order: [`run`] (one turn of an AnalysisRun), [`assess`] (verdicts), [`metric`] (a
+//! metric with its defaults), [`args`] (substitution and secrets), [`template`] (templates merged
+//! into a run), [`expr`] (conditions), [`value`] (answers).
+
+pub mod args;
+pub mod assess;
+pub mod expr;
+pub mod metric;
+pub mod run;
+pub mod template;
+pub mod value;
+
+pub use run::{
+    Answer, ResolvedArgs, RunObserved, RunPlan, SecretNeed, Task, TaskKey, plan_analysis,
+};
+pub use template::{RunRequest, build_run};
+pub use value::MetricValue;

@@ -1,0 +1,320 @@
+//! Templates to a run: nested templates found, metrics and arguments merged, every fault told.
+//! Knows the rules of N1, N19-N21 and the messages of L29, L34, L36 and L37.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use super::metric;
+use crate::api;
+use crate::api::AnalysisRun;
+use crate::api::analysis::{
+    AnalysisRunMetadata, AnalysisRunSpec, AnalysisTemplateSpec, Argument, DryRun,
+    MeasurementRetention, Metric,
+};
+
+/// What a caller knows of a template.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Not looked up yet.
+    Unknown,
+    /// There is no such template.
+    Absent,
+    /// The template.
+    There(Arc<AnalysisTemplateSpec>),
+}
+
+/// A template by name, and whether it is a ClusterAnalysisTemplate.
+pub type Name = (String, bool);
+
+/// All templates that `roots` lead to, each once, roots first.
+#[derive(Clone, Debug, Default)]
+pub struct Closure {
+    /// Templates in the order in which they were reached.
+    pub templates: Vec<(Name, Arc<AnalysisTemplateSpec>)>,
+    /// Still to be looked up.
+    pub unknown: Vec<Name>,
+    /// Named, but not there.
+    pub absent: Vec<Name>,
+}
+
+/// Follows nested templates (N1). Loops end, since each template is taken once.
+pub fn closure(roots: &[Name], lookup: impl Fn(&Name) -> Found) -> Closure {
+    let mut found = Closure::default();
+    let mut queue: Vec<Name> = roots.to_vec();
+    let mut next = 0_usize;
+    while let Some(name) = queue.get(next).cloned() {
+        next = next.saturating_add(1);
+        match lookup(&name) {
+            Found::Unknown => found.unknown.push(name),
+            Found::Absent => found.absent.push(name),
+            Found::There(spec) => {
+                for nested in spec.templates.iter().flatten() {
+                    let nested = (
+                        nested.template_name.clone().unwrap_or_default(),
+                        nested.cluster_scope == Some(true),
+                    );
+                    if !queue.contains(&nested) {
+                        queue.push(nested);
+                    }
+                }
+                found.templates.push((name, spec));
+            }
+        }
+    }
+    found
+}
+
+/// The message for a template that is not there (L29).
+pub fn absent_message((name, is_cluster): &Name) -> String {
+    let kind = if *is_cluster {
+        "ClusterAnalysisTemplate"
+    } else {
+        "AnalysisTemplate"
+    };
+    format!("{kind} '{name}' not found")
+}
+
+/// Metrics of a template that never end by themselves: wrong in steps and around promotion (L29).
+pub fn endless_message((name, _): &Name, spec: &AnalysisTemplateSpec) -> Vec<String> {
+    let endless = spec
+        .metrics
+        .iter()
+        .flatten()
+        .filter(|m| metric::is_endless(m));
+    endless
+        .map(|m| {
+            let count = m.count.as_ref().map_or_else(|| "<nil>".to_owned(), ToString::to_string);
+            format!("AnalysisTemplate {name} has metric {} which runs indefinitely. Invalid value for count: {count}", m.name)
+        })
+        .collect()
+}
+
+/// Everything an AnalysisRun is built from.
+#[derive(Clone, Debug, Default)]
+pub struct RunRequest {
+    /// Name of the run ([`run_name`]).
+    pub name: String,
+    /// Namespace of Rollout and run.
+    pub namespace: String,
+    /// Name of the Rollout that controls the run.
+    pub owner_name: String,
+    /// Its uid.
+    pub owner_uid: String,
+    /// Labels of the run.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the run.
+    pub annotations: BTreeMap<String, String>,
+    /// Templates, nested ones included ([`closure`]).
+    pub templates: Vec<Arc<AnalysisTemplateSpec>>,
+    /// Arguments of the Rollout, resolved to values.
+    pub args: Vec<Argument>,
+    /// The Rollout's own dry-run rules.
+    pub dry_run: Vec<DryRun>,
+    /// The Rollout's own retention rules.
+    pub measurement_retention: Vec<MeasurementRetention>,
+    /// Labels and annotations that the Rollout wants on its runs.
+    pub metadata: Option<AnalysisRunMetadata>,
+}
+
+/// Name of a run (N21): `<rollout>-<hash>-<revision>-<what>`, with `.N` after the N-th retry. The
+/// background analysis of a canary has no `what`.
+pub fn run_name(rollout: &str, hash: &str, revision: u64, what: &str, attempt: u64) -> String {
+    let mut name = format!("{rollout}-{hash}-{revision}");
+    if !what.is_empty() {
+        name.push('-');
+        name.push_str(what);
+    }
+    if attempt > 0 {
+        name.push_str(&format!(".{attempt}"));
+    }
+    name
+}
+
+/// Builds a run, or tells every reason why it cannot be built.
+pub fn build_run(request: &RunRequest) -> Result<AnalysisRun, Vec<String>> {
+    let mut faults = Vec::new();
+    let metrics = merge_metrics(&request.templates, &mut faults);
+    let dry_run = merge_rules(
+        request
+            .templates
+            .iter()
+            .filter_map(|t| t.dry_run.as_ref())
+            .flatten()
+            .chain(&request.dry_run),
+        |r| &r.metric_name,
+        "Dry-Run",
+        &mut faults,
+    );
+    let retention = merge_rules(
+        request
+            .templates
+            .iter()
+            .filter_map(|t| t.measurement_retention.as_ref())
+            .flatten()
+            .chain(&request.measurement_retention),
+        |r| &r.metric_name,
+        "Measurement Retention",
+        &mut faults,
+    );
+    let args = merge_args(&request.templates, &request.args, &mut faults);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let spec = AnalysisRunSpec {
+        metrics: Some(metrics),
+        args: (!args.is_empty()).then_some(args),
+        terminate: None,
+        dry_run: (!dry_run.is_empty()).then_some(dry_run),
+        measurement_retention: (!retention.is_empty()).then_some(retention),
+        ttl_strategy: None,
+    };
+    Ok(object(request, spec))
+}
+
+/// The run as an object: owned by its Rollout, labelled as asked.
+pub fn object(request: &RunRequest, spec: AnalysisRunSpec) -> AnalysisRun {
+    let mut labels = request.labels.clone();
+    let mut annotations = request.annotations.clone();
+    if let Some(metadata) = &request.metadata {
+        labels.extend(metadata.labels.clone().unwrap_or_default());
+        annotations.extend(metadata.annotations.clone().unwrap_or_default());
+    }
+    AnalysisRun {
+        metadata: ObjectMeta {
+            name: Some(request.name.clone()),
+            namespace: Some(request.namespace.clone()),
+            labels: (!labels.is_empty()).then_some(labels),
+            annotations: (!annotations.is_empty()).then_some(annotations),
+            owner_references: Some(vec![OwnerReference {
+                api_version: api::API_VERSION.to_owned(),
+                kind: "Rollout".to_owned(),
+                name: request.owner_name.clone(),
+                uid: request.owner_uid.clone(),
+                controller: Some(true),
+                block_owner_deletion: Some(true),
+            }]),
+            ..ObjectMeta::default()
+        },
+        spec,
+        status: None,
+    }
+}
+
+fn merge_metrics(templates: &[Arc<AnalysisTemplateSpec>], faults: &mut Vec<String>) -> Vec<Metric> {
+    let mut metrics: Vec<Metric> = Vec::new();
+    for metric in templates
+        .iter()
+        .filter_map(|t| t.metrics.as_ref())
+        .flatten()
+    {
+        if metrics.iter().any(|m| m.name == metric.name) {
+            faults.push(format!("two metrics have the same name '{}'", metric.name));
+        } else {
+            metrics.push(metric.clone());
+        }
+    }
+    if metrics.is_empty() {
+        faults.push("no metrics specified".to_owned());
+    }
+    metrics
+}
+
+fn merge_rules<'a, R: Clone + 'a>(
+    rules: impl Iterator<Item = &'a R>,
+    name: impl Fn(&R) -> &String,
+    kind: &str,
+    faults: &mut Vec<String>,
+) -> Vec<R> {
+    let mut merged: Vec<R> = Vec::new();
+    for rule in rules {
+        if merged.iter().any(|m| name(m) == name(rule)) {
+            faults.push(format!(
+                "two {kind} metric rules have the same name '{}'",
+                name(rule)
+            ));
+        } else {
+            merged.push(rule.clone());
+        }
+    }
+    merged
+}
+
+/// Arguments that templates declare, with the Rollout's values where it gives some (N20).
+fn merge_args(
+    templates: &[Arc<AnalysisTemplateSpec>],
+    given: &[Argument],
+    faults: &mut Vec<String>,
+) -> Vec<Argument> {
+    let mut merged: Vec<Argument> = Vec::new();
+    for arg in templates.iter().filter_map(|t| t.args.as_ref()).flatten() {
+        match merged.iter_mut().find(|m| m.name == arg.name) {
+            None => merged.push(arg.clone()),
+            Some(known) => merge_arg(known, arg, faults),
+        }
+    }
+    for arg in &mut merged {
+        let own = given.iter().find(|g| g.name == arg.name);
+        if let Some(own) = own.filter(|g| g.value.is_some() || g.value_from.is_some()) {
+            arg.value.clone_from(&own.value);
+            arg.value_from.clone_from(&own.value_from);
+        }
+        match (&arg.value, &arg.value_from) {
+            (Some(_), Some(_)) => {
+                faults.push(format!(
+                    "arg '{}' has both Value and ValueFrom fields",
+                    arg.name
+                ));
+            }
+            (None, None) => faults.push(format!("args.{} was not resolved", arg.name)),
+            (Some(_), None) | (None, Some(_)) => {}
+        }
+    }
+    merged
+}
+
+fn merge_arg(known: &mut Argument, other: &Argument, faults: &mut Vec<String>) {
+    match (&known.value, &other.value) {
+        (Some(a), Some(b)) if a != b => faults.push(format!(
+            "Argument `{}` specified multiple times with different values: '{a}', '{b}'",
+            known.name
+        )),
+        (None, Some(_)) => known.value.clone_from(&other.value),
+        (Some(_) | None, _) => {}
+    }
+    if known.value_from.is_none() {
+        known.value_from.clone_from(&other.value_from);
+    }
+}
+
+/// The value of a field by the path that `fieldRef` uses: `metadata.name`,
+/// `metadata.labels['region']`, `status.canary.weights.canary.weight`. `None` where there is none.
+pub fn field(object: &serde_json::Value, path: &str) -> Option<String> {
+    let mut at = object;
+    let mut rest = path.trim().trim_start_matches('$').trim_start_matches('.');
+    while !rest.is_empty() {
+        let (key, tail) = if let Some(inner) = rest.strip_prefix('[') {
+            let (key, tail) = inner.split_once(']')?;
+            (key.trim_matches(['\'', '"']), tail)
+        } else {
+            let end = rest.find(['.', '[']).unwrap_or(rest.len());
+            (rest.get(..end)?, rest.get(end..)?)
+        };
+        at = match at.as_array() {
+            Some(items) => items.get(key.parse::<usize>().ok()?)?,
+            None => at.get(key)?,
+        };
+        rest = tail.strip_prefix('.').unwrap_or(tail);
+    }
+    match at {
+        serde_json::Value::String(text) => Some(text.clone()),
+        serde_json::Value::Number(_) | serde_json::Value::Bool(_) => Some(at.to_string()),
+        serde_json::Value::Null | serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

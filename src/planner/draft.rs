@@ -1,0 +1,365 @@
+//! A plan in the making: the next status, and at most one write per object, put in a safe order at
+//! the end. Knows the order and its reason; decides nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Map, Value, json};
+
+use super::fault::Fault;
+use super::observed::{Observed, ReplicaSetSeen};
+use super::plan::{
+    Effect, Event, NewReplicaSet, Note, Plan, ReplicaSetPatch, StatusWrite, Wake, Write,
+};
+use super::spec::Spec;
+use crate::api::status::SerinStatus;
+use crate::api::{AnalysisRun, DECISION, RolloutStatus};
+
+/// Collects what a turn decides.
+pub(crate) struct Draft<'a> {
+    /// What is known.
+    pub(crate) seen: &'a Observed,
+    /// The lowered spec.
+    pub(crate) spec: &'a Spec,
+    /// The status in the making; starts as the one read.
+    pub(crate) next: RolloutStatus,
+    /// The block of ours must be written even when nothing else changed (a command is done).
+    pub(crate) is_forced: bool,
+    /// Events, reported after the status write.
+    pub(crate) events: Vec<Event>,
+    /// Why the turn ended where it did.
+    pub(crate) notes: Vec<Note>,
+    /// The next look.
+    pub(crate) wake: Wake,
+    /// Faults that only a look at other objects could find (templates that are not there).
+    pub(crate) faults: Vec<Fault>,
+    /// The stable version on record has no ReplicaSet.
+    pub(crate) is_stable_gone: bool,
+    /// Annotations of the Rollout to set or remove.
+    pub(crate) annotations: BTreeMap<String, Option<String>>,
+    /// Spec fields of the Rollout to set.
+    pub(crate) spec_patch: Map<String, Value>,
+    creates: Vec<NewReplicaSet>,
+    patches: BTreeMap<String, (ReplicaSetPatch, Direction)>,
+    runs: Vec<(RunOrder, Write)>,
+    deletes: Vec<Write>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Direction {
+    Up,
+    Same,
+    Down,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum RunOrder {
+    Create,
+    Terminate,
+    Delete,
+}
+
+impl<'a> Draft<'a> {
+    /// An empty draft on what was seen.
+    pub(crate) fn new(seen: &'a Observed, spec: &'a Spec) -> Self {
+        Self {
+            seen,
+            spec,
+            next: (*seen.rollout.status).clone(),
+            is_forced: false,
+            events: vec![],
+            notes: vec![],
+            wake: Wake::default(),
+            faults: vec![],
+            is_stable_gone: false,
+            annotations: BTreeMap::new(),
+            spec_patch: Map::new(),
+            creates: vec![],
+            patches: BTreeMap::new(),
+            runs: vec![],
+            deletes: vec![],
+        }
+    }
+
+    /// The status as it was read: what effects may rest on.
+    pub(crate) fn read(&self) -> &'a RolloutStatus {
+        &self.seen.rollout.status
+    }
+
+    /// The turn's clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.seen.now
+    }
+
+    /// The block of our own, made when it is first needed.
+    pub(crate) fn serin(&mut self) -> &mut SerinStatus {
+        self.next.serin.get_or_insert_default()
+    }
+
+    /// Says why nothing more happens.
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(Note(note.into()));
+    }
+
+    /// Adds an event.
+    pub(crate) fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// Number of steps.
+    pub(crate) fn steps(&self) -> usize {
+        self.spec.canary().steps.len()
+    }
+
+    /// Makes a ReplicaSet.
+    pub(crate) fn create(&mut self, set: NewReplicaSet) {
+        self.creates.push(set);
+    }
+
+    /// True when something is to be written besides the status.
+    pub(crate) fn has_writes(&self) -> bool {
+        !self.patches.is_empty() || !self.runs.is_empty() || !self.creates.is_empty()
+    }
+
+    /// True when something is asked of a ReplicaSet.
+    pub(crate) fn has_patches(&self) -> bool {
+        !self.patches.is_empty()
+    }
+
+    /// The one patch of a ReplicaSet in this turn.
+    fn patch(&mut self, rs: &ReplicaSetSeen) -> &mut (ReplicaSetPatch, Direction) {
+        self.patches.entry(rs.uid.clone()).or_insert_with(|| {
+            let patch = ReplicaSetPatch {
+                name: rs.name.clone(),
+                uid: rs.uid.clone(),
+                version: rs.version.clone(),
+                ..ReplicaSetPatch::default()
+            };
+            (patch, Direction::Same)
+        })
+    }
+
+    /// Sets an annotation of a ReplicaSet.
+    pub(crate) fn annotate(&mut self, rs: &ReplicaSetSeen, key: &str, value: String) {
+        self.patch(rs)
+            .0
+            .annotations
+            .insert(key.to_owned(), Some(value));
+    }
+
+    /// Brings `minReadySeconds` of a ReplicaSet up to date.
+    pub(crate) fn set_min_ready(&mut self, rs: &ReplicaSetSeen, seconds: u32) {
+        self.patch(rs).0.min_ready_seconds = Some(seconds);
+    }
+
+    /// Changes the size of a ReplicaSet.
+    pub(crate) fn scale(&mut self, rs: &ReplicaSetSeen, replicas: u32) {
+        let direction = if replicas > rs.replicas {
+            Direction::Up
+        } else {
+            Direction::Down
+        };
+        let entry = self.patch(rs);
+        entry.0.replicas = Some(replicas);
+        entry.1 = direction;
+    }
+
+    /// Makes an AnalysisRun.
+    pub(crate) fn create_run(&mut self, run: AnalysisRun) {
+        self.runs
+            .push((RunOrder::Create, Write::CreateRun(Box::new(run))));
+    }
+
+    /// Ends an AnalysisRun.
+    pub(crate) fn terminate_run(&mut self, run: &AnalysisRun) {
+        let metadata = &run.metadata;
+        self.runs.push((
+            RunOrder::Terminate,
+            Write::TerminateRun {
+                name: metadata.name.clone().unwrap_or_default(),
+                version: metadata.resource_version.clone().unwrap_or_default(),
+            },
+        ));
+    }
+
+    /// Deletes a finished AnalysisRun.
+    pub(crate) fn delete_run(&mut self, run: &AnalysisRun) {
+        let metadata = &run.metadata;
+        self.runs.push((
+            RunOrder::Delete,
+            Write::DeleteRun {
+                name: metadata.name.clone().unwrap_or_default(),
+                uid: metadata.uid.clone().unwrap_or_default(),
+                version: metadata.resource_version.clone().unwrap_or_default(),
+            },
+        ));
+    }
+
+    /// Deletes a ReplicaSet at 0.
+    pub(crate) fn delete(&mut self, rs: &ReplicaSetSeen) {
+        self.deletes.push(Write::DeleteReplicaSet {
+            name: rs.name.clone(),
+            uid: rs.uid.clone(),
+            version: rs.version.clone(),
+        });
+    }
+
+    /// The record of who decided on what (`serin.dev/decision`).
+    pub(crate) fn decision(&self) -> String {
+        let evidence = self
+            .seen
+            .evidence
+            .as_ref()
+            .unwrap_or(&self.seen.rollout.version);
+        format!("{}/{evidence}", self.seen.epoch)
+    }
+
+    /// Puts everything in order. What adds capacity comes before what takes it away, and the status
+    /// comes last, so that a crash anywhere leaves at least the capacity there was and a status
+    /// that promises nothing which was not written: take command → create → scale up → annotate →
+    /// make runs → scale down → end runs → delete → status.
+    pub(crate) fn finish(mut self) -> Plan {
+        let decision = self.decision();
+        let mut effects = vec![];
+        if let Some(patch) = self.rollout_patch() {
+            let version = self.seen.rollout.version.clone();
+            effects.push(effect(Write::PatchRollout { patch, version }, false));
+        }
+        for set in std::mem::take(&mut self.creates) {
+            effects.push(effect(Write::CreateReplicaSet(Box::new(set)), false));
+        }
+        let mut patches: Vec<_> = std::mem::take(&mut self.patches).into_values().collect();
+        patches.sort_by(|a, b| (a.1, &a.0.name).cmp(&(b.1, &b.0.name)));
+        let mut downs = vec![];
+        for (mut patch, direction) in patches {
+            patch
+                .annotations
+                .insert(DECISION.to_owned(), Some(decision.clone()));
+            let is_down = direction == Direction::Down;
+            let one = effect(Write::PatchReplicaSet(patch), is_down);
+            if is_down {
+                downs.push(one)
+            } else {
+                effects.push(one)
+            }
+        }
+        let mut runs = std::mem::take(&mut self.runs);
+        runs.sort_by_key(|(order, _)| *order);
+        let (creates, ends): (Vec<_>, Vec<_>) = runs
+            .into_iter()
+            .partition(|(order, _)| *order == RunOrder::Create);
+        effects.extend(creates.into_iter().map(|(_, write)| effect(write, false)));
+        effects.extend(downs);
+        effects.extend(ends.into_iter().map(|(_, write)| effect(write, false)));
+        effects.extend(
+            std::mem::take(&mut self.deletes)
+                .into_iter()
+                .map(|w| effect(w, true)),
+        );
+        let urgent = self.push_status(&mut effects);
+        Plan {
+            effects,
+            status: self.next,
+            urgent,
+            events: self.events,
+            notes: self.notes,
+            wake: self.wake,
+        }
+    }
+
+    fn rollout_patch(&self) -> Option<Value> {
+        if self.annotations.is_empty() && self.spec_patch.is_empty() {
+            return None;
+        }
+        let mut patch = Map::new();
+        if !self.annotations.is_empty() {
+            let map: Map<String, Value> = self
+                .annotations
+                .iter()
+                .map(|(k, v)| (k.clone(), v.clone().map_or(Value::Null, Value::String)))
+                .collect();
+            patch.insert("metadata".into(), json!({ "annotations": map }));
+        }
+        if !self.spec_patch.is_empty() {
+            patch.insert("spec".into(), Value::Object(self.spec_patch.clone()));
+        }
+        Some(Value::Object(patch))
+    }
+
+    /// Adds the status write where something besides our own block changed; tells whether somebody
+    /// waits for it.
+    fn push_status(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let read = self.read();
+        if !self.is_forced && self.next.serin != read.serin {
+            let mut rest = self.next.clone();
+            rest.serin = read.serin.clone();
+            if rest == *read {
+                self.next = rest;
+            }
+        }
+        if self.next == *read {
+            return false;
+        }
+        let urgent = self.is_forced || matters(&self.next) != matters(read);
+        // Who decided, and on what: recorded with the change, never a change of its own.
+        let (epoch, evidence) = (self.seen.epoch.clone(), self.seen.evidence.clone());
+        let serin = self.serin();
+        serin.epoch = (!epoch.is_empty()).then_some(epoch);
+        serin.evidence = evidence;
+        effects.push(effect(
+            Write::Status(Box::new(StatusWrite {
+                before: Arc::clone(&self.seen.rollout.status),
+                after: self.next.clone(),
+                version: self.seen.rollout.version.clone(),
+            })),
+            false,
+        ));
+        urgent
+    }
+}
+
+fn effect(write: Write, disruptive: bool) -> Effect {
+    Effect { write, disruptive }
+}
+
+/// A status without mere counts and times.
+fn matters(status: &RolloutStatus) -> RolloutStatus {
+    let mut s = status.clone();
+    s.replicas = None;
+    s.updated_replicas = None;
+    s.ready_replicas = None;
+    s.available_replicas = None;
+    s.hpa_replicas = None;
+    s.message = None;
+    if let Some(serin) = &mut s.serin {
+        serin.weight = None;
+        serin.ready_text = None;
+        serin.progress = None;
+        serin.most_updated = None;
+        serin.least_old = None;
+        serin.evidence = None;
+        serin.epoch = None;
+    }
+    for condition in &mut s.conditions {
+        condition.last_update_time = None;
+        condition.message = None;
+    }
+    s
+}
+
+/// A time as it is written: whole seconds, rounded up, so that what starts never starts early.
+pub(crate) fn whole_seconds(t: Timestamp) -> Time {
+    let up = if t.subsec_nanosecond() > 0 {
+        t.as_second().saturating_add(1)
+    } else {
+        t.as_second()
+    };
+    Time(Timestamp::from_second(up).unwrap_or(t))
+}
+
+/// `t` plus some seconds, or the end of time.
+pub(crate) fn after(t: Timestamp, seconds: i64) -> Timestamp {
+    Timestamp::from_second(t.as_second().saturating_add(seconds)).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,151 @@
+//! Manifests in, faults or spec out.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn rollout(spec: Value) -> Rollout {
+    serde_json::from_value(json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
+        "metadata": {"name": "web"}, "spec": spec,
+    }))
+    .unwrap()
+}
+
+fn good() -> Value {
+    json!({
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "app", "image": "web:1"}]},
+        },
+        "strategy": {"canary": {"steps": [{"setWeight": 20}, {"pause": {"duration": 120}}]}},
+    })
+}
+
+fn faults(change: impl FnOnce(&mut Value)) -> Vec<String> {
+    let mut spec = good();
+    change(&mut spec);
+    match lower(&rollout(spec)) {
+        Ok(_) => vec![],
+        Err(faults) => faults.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn a_plain_canary_gets_the_published_defaults() {
+    let spec = lower(&rollout(good())).unwrap();
+    assert_eq!((spec.replicas, spec.replicas_unset), (1, true));
+    assert_eq!(spec.progress_deadline_seconds, 600);
+    assert_eq!(spec.revision_history_limit, 10);
+    assert_eq!(spec.selector_text, "app=web");
+    let canary = spec.canary();
+    assert_eq!(
+        (canary.max_surge, canary.max_unavailable),
+        (Bound::Percent(25), Bound::Percent(25))
+    );
+    let texts: Vec<String> = canary.steps.iter().map(Step::text).collect();
+    assert_eq!(texts, ["setWeight: 20", "pause: 120"]);
+}
+
+#[test]
+fn a_string_bound_is_a_percent_as_clients_expect() {
+    let mut spec = good();
+    spec["strategy"]["canary"]["maxSurge"] = json!("5");
+    spec["strategy"]["canary"]["maxUnavailable"] = json!(3);
+    let canary_spec = lower(&rollout(spec)).unwrap();
+    let canary = canary_spec.canary();
+    assert_eq!(
+        (canary.max_surge, canary.max_unavailable),
+        (Bound::Percent(5), Bound::Pods(3))
+    );
+}
+
+#[test]
+fn all_faults_come_at_once_with_their_paths() {
+    let found = faults(|s| {
+        s["replicas"] = json!(-1);
+        s["selector"] = json!({"matchLabels": {"app": "other"}});
+        s["template"]["spec"]["containers"][0] =
+            json!({"name": "app", "resources": {"limits": {"memory": "invalid"}}});
+        s["progressDeadlineSeconds"] = json!(5);
+        s["minReadySeconds"] = json!(10);
+        s["strategy"]["canary"]["maxSurge"] = json!(0);
+        s["strategy"]["canary"]["maxUnavailable"] = json!("0%");
+        s["strategy"]["canary"]["steps"] = json!([{"setWeight": 120}, {"pause": {"duration": "soon"}}, {}, {"setWeight": 1, "pause": {}}]);
+    });
+    let wanted = [
+        "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+        "spec.template.spec.containers[0].image: Required value: name the container's image",
+        "spec.template.spec.containers[0].resources.limits.memory: Invalid value: \"invalid\": is not a quantity: write it like 250m, 0.5, 256Mi or 1Gi",
+        "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`: give the template every label that spec.selector asks for",
+        "spec.progressDeadlineSeconds: Invalid value: 5: must be greater than minReadySeconds",
+        "spec.strategy.canary.maxSurge: Invalid value: 0: MaxSurge and MaxUnavailable both can not be zero",
+        "spec.strategy.canary.steps[0].setWeight: Invalid value: 120: SetWeight needs to be between 0 and 100",
+        "spec.strategy.canary.steps[1].pause.duration: Invalid value: \"soon\": Duration needs to be greater than 0: write seconds (120) or a duration (30s, 5m, 1h30m)",
+        "spec.strategy.canary.steps[2]: Invalid value: \"null\": Step must have one of the following set: experiment, setWeight, setCanaryScale, plugin or pause",
+        "spec.strategy.canary.steps[3]: Invalid value: \"setWeight, pause\": Step must have one of the following set: experiment, setWeight, setCanaryScale, plugin or pause",
+    ];
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn what_is_not_built_is_refused_and_never_ignored() {
+    let canary = [
+        ("canaryService", json!("a")),
+        ("stableService", json!("a")),
+        ("trafficRouting", json!({"nginx": {"stableIngress": "x"}})),
+        (
+            "antiAffinity",
+            json!({"requiredDuringSchedulingIgnoredDuringExecution": {}}),
+        ),
+        ("canaryMetadata", json!({"labels": {"a": "b"}})),
+        ("stableMetadata", json!({"labels": {"a": "b"}})),
+        ("scaleDownDelayRevisionLimit", json!(1)),
+        ("abortScaleDownDelaySeconds", json!(1)),
+        ("pingPong", json!({"pingService": "a", "pongService": "b"})),
+        ("minPodsPerReplicaSet", json!(2)),
+        (
+            "replicaProgressThreshold",
+            json!({"type": "Pods", "value": 1}),
+        ),
+    ];
+    for (field, value) in canary {
+        let found = faults(|s| s["strategy"]["canary"][field] = value);
+        let wanted = format!("spec.strategy.canary.{field}: Invalid value: is not supported yet");
+        assert!(
+            found.iter().any(|f| f.starts_with(&wanted)),
+            "{field}: {found:?}"
+        );
+    }
+    for step in [
+        json!({"experiment": {"templates": []}}),
+        json!({"setHeaderRoute": {"name": "a"}}),
+        json!({"setMirrorRoute": {"name": "a"}}),
+        json!({"plugin": {"name": "a"}}),
+    ] {
+        let found = faults(|s| s["strategy"]["canary"]["steps"] = json!([step]));
+        assert!(
+            found.iter().any(|f| f.contains("is not supported yet")),
+            "{step}: {found:?}"
+        );
+    }
+    for (field, value) in [
+        ("restartAt", json!("2026-01-01T00:00:00Z")),
+        ("rollbackWindow", json!({"revisions": 2})),
+        ("workloadRef", json!({"kind": "Deployment", "name": "a"})),
+    ] {
+        let found = faults(|s| s[field] = value);
+        let wanted = format!("spec.{field}: Invalid value: is not supported yet");
+        assert!(
+            found.iter().any(|f| f.starts_with(&wanted)),
+            "{field}: {found:?}"
+        );
+    }
+    let found = faults(|s| s["strategy"] = json!({"blueGreen": {"activeService": "a"}}));
+    assert!(
+        found
+            .iter()
+            .any(|f| f.contains("blueGreen") && f.contains("not supported yet"))
+    );
+}

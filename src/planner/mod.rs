@@ -1,0 +1,47 @@
+//! Decides everything: pure, total, no clock, no I/O. Three entry points: [`needs`] (what must be
+//! known), [`plan_rollout`] (one turn of a Rollout) and [`analysis::run::plan_analysis`] (one turn
+//! of an AnalysisRun). The shells (`live`, `sim`) observe, perform and report; they decide nothing.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::wildcard_enum_match_arm
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod analysis;
+pub(crate) mod canary;
+pub mod command;
+pub(crate) mod cursor;
+pub(crate) mod draft;
+pub mod duration;
+pub mod fault;
+pub mod lower;
+pub mod needs;
+pub mod observed;
+pub mod plan;
+pub mod reasons;
+pub mod replicas;
+pub mod revision;
+pub mod rollout;
+pub(crate) mod runs;
+pub mod slo;
+pub mod spec;
+pub mod status;
+pub mod turn;
+
+pub use needs::needs;
+pub use observed::{Need, Observed};
+pub use plan::{Plan, Write};
+pub use rollout::plan_rollout;

@@ -1,0 +1,43 @@
+//! What must be known before a turn can be planned and no watch holds. Pure, so that the gatherers
+//! have no policy of their own.
+
+use super::observed::{Need, Observed};
+use super::revision::{self, Found, Sets};
+use super::runs;
+
+/// What is still missing from `seen`; the shell fetches it and asks again until nothing is.
+pub fn needs(seen: &Observed) -> Vec<Need> {
+    if seen.rollout.is_deleting || seen.rollout.spec.is_err() {
+        return vec![];
+    }
+    let canary = match revision::find(seen) {
+        Found::Ask(asks) => return unanswered(seen, asks),
+        Found::Hold(_) => return vec![],
+        // Absence from a cache is not absence: both are read live.
+        Found::Missing => return unanswered(seen, vec![Need::Fresh, Need::Template]),
+        Found::Known(canary) | Found::Adopt(canary) => canary,
+    };
+    let mut asks = vec![];
+    let stable_hash = seen.rollout.status.stable_rs.as_deref().unwrap_or_default();
+    let sets = Sets::of(seen, canary);
+    if stable_hash != canary.hash && sets.stable.is_none() {
+        asks.push(Need::Fresh);
+    }
+    asks.extend(runs::needs(seen, &sets));
+    unanswered(seen, asks)
+}
+
+fn unanswered(seen: &Observed, mut asks: Vec<Need>) -> Vec<Need> {
+    let answers = &seen.answers;
+    asks.retain(|ask| match ask {
+        Need::Template => answers.template.is_none(),
+        Need::Fresh => !seen.is_fresh,
+        Need::StoredTemplate => answers.stored_template.is_none(),
+        Need::ReplicaSetTemplate(name) => !answers.replica_set_templates.contains_key(name),
+        Need::Named(name) => !answers.named.contains_key(name),
+        Need::AnalysisTemplate(reference) => !answers.analysis_templates.contains_key(reference),
+    });
+    asks.sort();
+    asks.dedup();
+    asks
+}

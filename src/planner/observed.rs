@@ -1,0 +1,188 @@
+//! What a turn knows: the Rollout, its ReplicaSets and runs, answers to what `needs` asked, and the
+//! time. The same shape live, in the rehearsal and in tests. Knows nothing of where it came from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::fault::Fault;
+use super::spec::Spec;
+use crate::api::{AnalysisRun, PodTemplate, Rollout, RolloutStatus};
+
+/// Everything one turn may look at.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The turn's one reading of the clock, at full precision.
+    pub now: Timestamp,
+    /// The Rollout.
+    pub rollout: RolloutSeen,
+    /// ReplicaSets whose controller is this Rollout's uid, in no particular order.
+    pub replica_sets: Vec<ReplicaSetSeen>,
+    /// AnalysisRuns whose controller is this Rollout's uid.
+    pub runs: Vec<Arc<AnalysisRun>>,
+    /// What `needs` asked for and the shell found.
+    pub answers: Answers,
+    /// True when the Rollout and its ReplicaSets were read from the API server in this very turn.
+    pub is_fresh: bool,
+    /// resourceVersion of the live list that this turn rests on, for the record on what it writes;
+    /// `None` where the view came from the caches.
+    pub evidence: Option<String>,
+    /// Address of Prometheus given by the operator, for `slos` that name none.
+    pub default_prometheus: Option<String>,
+    /// Identity of the term in office, recorded with every decision; empty in the simulator.
+    pub epoch: String,
+}
+
+/// The Rollout without its pod template.
+#[derive(Clone, Debug)]
+pub struct RolloutSeen {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Identity.
+    pub uid: String,
+    /// Version decided on.
+    pub version: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// When it was made.
+    pub created: Timestamp,
+    /// `metadata.deletionTimestamp` is set.
+    pub is_deleting: bool,
+    /// All labels.
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// All annotations.
+    pub annotations: Arc<BTreeMap<String, String>>,
+    /// The lowered spec, or every fault in it.
+    pub spec: Result<Arc<Spec>, Arc<Vec<Fault>>>,
+    /// `serin.dev/template` value of the template: format version and digest (see `revision`).
+    pub template_digest: String,
+    /// Status as read.
+    pub status: Arc<RolloutStatus>,
+}
+
+/// A ReplicaSet as the planner needs it. Of an old one at 0 only name, uid, version, hash, revision
+/// and creation are told; the rest is at its default.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplicaSetSeen {
+    /// Name.
+    pub name: String,
+    /// Identity.
+    pub uid: String,
+    /// Version decided on.
+    pub version: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Value of the label `rollouts-pod-template-hash`.
+    pub hash: String,
+    /// `rollout.argoproj.io/revision`, 0 when absent or unreadable.
+    pub revision: u64,
+    /// `rollout.argoproj.io/revision-history`.
+    pub revision_history: Option<String>,
+    /// `rollout.argoproj.io/desired-replicas`.
+    pub desired_replicas: Option<u32>,
+    /// `scale-down-deadline`, if it is there and reads as a time.
+    pub scale_down_deadline: Option<Timestamp>,
+    /// `serin.dev/template`; absent on a ReplicaSet that the peer made.
+    pub template_digest: Option<String>,
+    /// `metadata.deletionTimestamp` is set.
+    pub is_deleting: bool,
+    /// `spec.replicas`.
+    pub replicas: u32,
+    /// `spec.minReadySeconds`.
+    pub min_ready_seconds: u32,
+    /// `status.replicas`: pods that exist.
+    pub current: u32,
+    /// `status.readyReplicas`.
+    pub ready: u32,
+    /// `status.availableReplicas`.
+    pub available: u32,
+    /// `status.observedGeneration >= metadata.generation`: the numbers above speak of this spec.
+    pub is_observed: bool,
+    /// Condition ReplicaFailure when True: reason and message.
+    pub failure: Option<(String, String)>,
+}
+
+/// What the shell fetched because `needs` asked; absent keys were not asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// The Rollout's full pod template, as stored.
+    pub template: Option<PodTemplate>,
+    /// The template as the API server would store it in a ReplicaSet (dry run), or why it refused.
+    pub stored_template: Option<Result<Arc<Value>, String>>,
+    /// Pod templates of ReplicaSets, by name.
+    pub replica_set_templates: BTreeMap<String, Arc<Value>>,
+    /// A ReplicaSet found by name, whoever owns it: its controller uid and `serin.dev/template`.
+    pub named: BTreeMap<String, Option<Named>>,
+    /// Analysis templates by reference; `None` where there is no such object.
+    pub analysis_templates:
+        BTreeMap<TemplateRef, Option<Arc<crate::api::analysis::AnalysisTemplateSpec>>>,
+}
+
+/// Who holds a ReplicaSet's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Controller's uid.
+    pub owner: Option<String>,
+    /// `serin.dev/template`.
+    pub template_digest: Option<String>,
+}
+
+/// Reference to an AnalysisTemplate or a ClusterAnalysisTemplate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TemplateRef {
+    /// Object name.
+    pub name: String,
+    /// True for ClusterAnalysisTemplate.
+    pub is_cluster: bool,
+}
+
+/// One thing that a turn must know before it can plan, and that no watch holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// The Rollout's full template (`Answers::template`).
+    Template,
+    /// Proof that absence is real: read the Rollout and its ReplicaSets live (`is_fresh`).
+    Fresh,
+    /// Dry-run create of a ReplicaSet with this Rollout's template (`stored_template`).
+    StoredTemplate,
+    /// Template of a ReplicaSet by name.
+    ReplicaSetTemplate(String),
+    /// The ReplicaSet that holds this name, whoever owns it.
+    Named(String),
+    /// An analysis template.
+    AnalysisTemplate(TemplateRef),
+}
+
+impl RolloutSeen {
+    /// A Rollout as the planner sees it: lowered, its template digested. Done once per version of
+    /// the object; the template itself can be dropped afterwards.
+    pub fn of(rollout: &Rollout) -> Self {
+        let meta = &rollout.metadata;
+        let digest = rollout
+            .spec
+            .template
+            .as_ref()
+            .map(super::revision::template_digest);
+        Self {
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+            uid: meta.uid.clone().unwrap_or_default(),
+            version: meta.resource_version.clone().unwrap_or_default(),
+            generation: meta.generation.unwrap_or(0),
+            created: meta
+                .creation_timestamp
+                .as_ref()
+                .map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+            is_deleting: meta.deletion_timestamp.is_some(),
+            labels: Arc::new(meta.labels.clone().unwrap_or_default()),
+            annotations: Arc::new(meta.annotations.clone().unwrap_or_default()),
+            spec: super::lower::lower(rollout).map(Arc::new).map_err(Arc::new),
+            template_digest: digest.unwrap_or_default(),
+            status: Arc::new(rollout.status.clone().unwrap_or_default()),
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Which ReplicaSet belongs to which template: digests, hashes, names, adoption, revision numbers.
+//! Knows the formats that are on disk; they are pinned by golden tests.
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::observed::{Need, Observed, ReplicaSetSeen};
+use crate::api::{POD_HASH_LABEL, PodTemplate, canary::CanaryStep, published::published};
+
+/// Format of `serin.dev/template`; another format is "not recognised", never "different".
+const FORMAT: &str = "v1:";
+
+/// Alphabet of hashes, as existing clients see them: no vowels, no look-alikes.
+const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// `serin.dev/template` of a template: format version and SHA-256 of its canonical JSON (keys
+/// sorted, nulls dropped, whole floats as integers, an absent port protocol as TCP; nothing else
+/// normalised). It covers fields that this release does not know.
+pub fn template_digest(template: &PodTemplate) -> String {
+    let canonical = canonical(template.value()).to_string();
+    let digest = Sha256::digest(canonical.as_bytes());
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{FORMAT}{hex}")
+}
+
+/// The value of the pod hash label: FNV-32a of the digest and the collision count, spelt in the
+/// safe alphabet.
+pub fn pod_hash(template_digest: &str, collisions: i64) -> String {
+    let mut bytes = template_digest.as_bytes().to_vec();
+    if collisions > 0 {
+        bytes.extend_from_slice(&collisions.to_le_bytes());
+    }
+    safe(fnv32a(&bytes))
+}
+
+/// `currentStepHash` as existing clients compute it: FNV-32a over the steps' JSON in the published
+/// field order with Go's escaping of `<`, `>` and `&`, spelt in the safe alphabet (contract A28).
+pub fn step_hash(steps: Option<&[CanaryStep]>) -> String {
+    let Some(steps) = steps else {
+        return safe(fnv32a(b"null"));
+    };
+    let steps: Vec<CanaryStep> = steps.iter().cloned().map(published).collect();
+    let json = serde_json::to_string(&steps).unwrap_or_default();
+    safe(fnv32a(go_escape(&json).as_bytes()))
+}
+
+fn go_escape(json: &str) -> String {
+    json.replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
+}
+
+fn fnv32a(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
+}
+
+fn safe(hash: u32) -> String {
+    hash.to_string()
+        .bytes()
+        .map(|b| {
+            let at = usize::from(b).checked_rem(ALPHABET.len()).unwrap_or(0);
+            char::from(ALPHABET.get(at).copied().unwrap_or(b'b'))
+        })
+        .collect()
+}
+
+/// Sorted keys, no nulls, whole floats as integers, port protocols filled in.
+fn canonical(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            let mut out = Map::new();
+            for key in keys {
+                let Some(inner) = map.get(key) else { continue };
+                if inner.is_null() {
+                    continue;
+                }
+                let inner = if key == "ports" {
+                    ports(inner)
+                } else {
+                    canonical(inner)
+                };
+                out.insert(key.clone(), inner);
+            }
+            Value::Object(out)
+        }
+        Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
+        Value::Number(n) => whole(n).map_or_else(|| value.clone(), Value::from),
+        Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
+    }
+}
+
+fn whole(n: &serde_json::Number) -> Option<i64> {
+    let float = n.as_f64().filter(|_| n.is_f64())?;
+    (float.fract() == 0.0 && float.abs() < 9e15).then_some(float as i64)
+}
+
+/// Container ports carry a default that the CRD must have: written or not, they are the same.
+fn ports(value: &Value) -> Value {
+    let Value::Array(items) = value else {
+        return canonical(value);
+    };
+    let fill = |item: &Value| {
+        let port = item
+            .as_object()
+            .filter(|map| map.contains_key("containerPort"));
+        let Some(mut map) = port.cloned() else {
+            return canonical(item);
+        };
+        if map.get("protocol").is_none_or(Value::is_null) {
+            map.insert("protocol".into(), Value::from("TCP"));
+        }
+        canonical(&Value::Object(map))
+    };
+    Value::Array(items.iter().map(fill).collect())
+}
+
+/// The ReplicaSets of a Rollout by role. One that is being deleted has none: its pods go anyway.
+#[derive(Clone, Debug)]
+pub struct Sets<'a> {
+    /// The one of the template in spec.
+    pub canary: &'a ReplicaSetSeen,
+    /// The one that is known to be good, where it is another one and exists.
+    pub stable: Option<&'a ReplicaSetSeen>,
+    /// All others, oldest first.
+    pub older: Vec<&'a ReplicaSetSeen>,
+}
+
+impl<'a> Sets<'a> {
+    /// Sorts the ReplicaSets into their roles.
+    pub fn of(seen: &'a Observed, canary: &'a ReplicaSetSeen) -> Self {
+        let stable_hash = seen.rollout.status.stable_rs.as_deref().unwrap_or_default();
+        let stable = seen
+            .replica_sets
+            .iter()
+            .filter(|rs| !rs.is_deleting)
+            .find(|rs| !stable_hash.is_empty() && rs.hash == stable_hash && rs.uid != canary.uid);
+        let mut older: Vec<_> = seen
+            .replica_sets
+            .iter()
+            .filter(|rs| rs.uid != canary.uid && stable.is_none_or(|s| s.uid != rs.uid))
+            .filter(|rs| !rs.is_deleting)
+            .collect();
+        older.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+        Self {
+            canary,
+            stable,
+            older,
+        }
+    }
+
+    /// All of them, canary and stable first.
+    pub fn all(&self) -> impl Iterator<Item = &'a ReplicaSetSeen> + '_ {
+        std::iter::once(self.canary)
+            .chain(self.stable)
+            .chain(self.older.iter().copied())
+    }
+}
+
+/// What is known of the ReplicaSet of the current template.
+#[derive(Clone, Debug)]
+pub enum Found<'a> {
+    /// This one.
+    Known(&'a ReplicaSetSeen),
+    /// This one, made by another controller: its template is recorded on it now.
+    Adopt(&'a ReplicaSetSeen),
+    /// There is none.
+    Missing,
+    /// Cannot be told yet.
+    Ask(Vec<Need>),
+    /// Cannot be told, and why.
+    Hold(String),
+}
+
+/// Finds the ReplicaSet of the template in spec (decisions §5): by recorded digest; else by the
+/// peer's status of this very generation; else by what the API server would store (dry run).
+pub fn find(seen: &Observed) -> Found<'_> {
+    let wanted = &seen.rollout.template_digest;
+    let mut sets: Vec<&ReplicaSetSeen> = seen
+        .replica_sets
+        .iter()
+        .filter(|rs| !rs.is_deleting)
+        .collect();
+    sets.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+    if let Some(known) = sets
+        .iter()
+        .find(|rs| rs.template_digest.as_ref() == Some(wanted))
+    {
+        return Found::Known(known);
+    }
+    sets.retain(|rs| {
+        !rs.template_digest
+            .as_ref()
+            .is_some_and(|d| d.starts_with(FORMAT))
+    });
+    if sets.is_empty() {
+        return Found::Missing;
+    }
+    find_foreign(seen, &sets)
+}
+
+fn find_foreign<'a>(seen: &'a Observed, candidates: &[&'a ReplicaSetSeen]) -> Found<'a> {
+    let status = &seen.rollout.status;
+    let is_observed =
+        status.observed_generation.as_deref() == Some(&seen.rollout.generation.to_string());
+    if is_observed
+        && let Some(rs) = candidates
+            .iter()
+            .find(|rs| status.current_pod_hash.as_deref() == Some(&rs.hash))
+    {
+        return Found::Adopt(rs);
+    }
+    let stored = match &seen.answers.stored_template {
+        Some(Ok(stored)) => stored,
+        Some(Err(why)) => {
+            return Found::Hold(format!(
+                "the API server refused a dry run of the pod template, so it cannot be compared with ReplicaSets made by another controller: {why}"
+            ));
+        }
+        None => {
+            let mut asks = vec![Need::StoredTemplate];
+            asks.extend(
+                candidates
+                    .iter()
+                    .map(|rs| Need::ReplicaSetTemplate(rs.name.clone())),
+            );
+            return Found::Ask(asks);
+        }
+    };
+    let ours = comparable(stored);
+    let same = candidates.iter().find(|rs| {
+        seen.answers
+            .replica_set_templates
+            .get(&rs.name)
+            .is_some_and(|t| comparable(t) == ours)
+    });
+    same.map_or(Found::Missing, |rs| Found::Adopt(rs))
+}
+
+/// A stored template without what a controller adds to it.
+fn comparable(template: &Value) -> Value {
+    let mut template = canonical(template);
+    if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("creationTimestamp");
+        if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
+            labels.remove(POD_HASH_LABEL);
+        }
+    }
+    template
+}
+
+/// The revision of the ReplicaSet of the current template: one above all others, or its own where
+/// that is higher already (S5).
+pub fn revision_of(seen: &Observed, canary: Option<&ReplicaSetSeen>) -> u64 {
+    let others = seen
+        .replica_sets
+        .iter()
+        .filter(|rs| canary.is_none_or(|c| c.uid != rs.uid))
+        .map(|rs| rs.revision)
+        .max()
+        .unwrap_or(0);
+    others
+        .saturating_add(1)
+        .max(canary.map_or(0, |c| c.revision))
+}
+
+/// `<rollout>-<hash>`.
+pub fn replica_set_name(rollout: &str, hash: &str) -> String {
+    format!("{rollout}-{hash}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn digest(value: Value) -> String {
+        template_digest(&PodTemplate::new(value))
+    }
+
+    /// A format on disk: if this test fails, every running Rollout would be redeployed.
+    #[test]
+    fn the_hash_of_a_template_never_changes() {
+        let template = json!({
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "app", "image": "web:1", "ports": [{"containerPort": 80}]}]},
+        });
+        let digest = digest(template);
+        assert_eq!(
+            digest,
+            "v1:a2021e2a5f2045f3377c9585d17b4c6a91c6c63ce86336c80dcadd681b4583b5"
+        );
+        assert_eq!(pod_hash(&digest, 0), "65f8946f56");
+        assert_eq!(pod_hash(&digest, 1), "78884ccb45");
+    }
+
+    #[test]
+    fn what_means_the_same_has_the_same_digest() {
+        let written = json!({"spec": {"containers": [{"ports": [{"containerPort": 80}]}], "a": null, "n": 1.0}});
+        let stored = json!({"spec": {"n": 1, "containers": [{"ports": [{"protocol": "TCP", "containerPort": 80}]}]}});
+        assert_eq!(digest(written), digest(stored));
+        assert_ne!(
+            digest(json!({"future": {"field": 1}})),
+            digest(json!({"future": {"field": 2}}))
+        );
+        assert_ne!(digest(json!({"a": 0.5})), digest(json!({"a": 0})));
+    }
+
+    #[test]
+    fn fnv_and_alphabet_are_the_published_ones() {
+        assert_eq!(fnv32a(b""), 0x811c_9dc5);
+        assert_eq!(fnv32a(b"a"), 0xe40c_292c);
+        assert_eq!(safe(0), "4");
+    }
+
+    #[test]
+    fn steps_hash_as_go_writes_them() {
+        let steps: Vec<CanaryStep> = serde_json::from_value(json!([
+            {"setWeight": 20}, {"pause": {}}, {"pause": {"duration": "10s"}},
+            {"analysis": {"templates": [{"templateName": "a"}], "args": [{"name": "q", "value": "a<b"}]}},
+        ]))
+        .unwrap();
+        let go = r#"[{"setWeight":20},{"pause":{}},{"pause":{"duration":"10s"}},{"analysis":{"templates":[{"templateName":"a"}],"args":[{"name":"q","value":"a\u003cb"}],"analysisRunMetadata":{}}}]"#;
+        assert_eq!(step_hash(Some(&steps)), safe(fnv32a(go.as_bytes())));
+        assert_eq!(step_hash(None), safe(fnv32a(b"null")));
+    }
+}

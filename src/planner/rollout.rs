@@ -1,0 +1,307 @@
+//! One turn of a Rollout, as an ordered list of rules. Effects rest on the status that was *read*;
+//! what this turn decides is put on record and acted on in the next one, which the status write
+//! itself starts (architecture §4.1).
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::command;
+use super::cursor;
+use super::draft::Draft;
+use super::needs::needs;
+use super::observed::{Observed, ReplicaSetSeen};
+use super::plan::{Event, NewReplicaSet, Note, Plan};
+use super::reasons;
+use super::revision::{self, Found, Sets};
+use super::{canary, status};
+use crate::api::{
+    API_VERSION, DECISION, DESIRED_REPLICAS, OWN_PREFIX, POD_HASH_LABEL, REVISION,
+    REVISION_HISTORY, TEMPLATE,
+};
+
+/// Decides one turn. Total: trouble is a condition, an event or a note.
+///
+/// # Flow
+/// Invalid spec: say so, touch nothing. A command annotation: take it, nothing else. No ReplicaSet
+/// of this template: make it. Another template or other steps than on record: put the reset on
+/// record. Else steer the canary.
+///
+/// # Guarantees
+/// For the same `seen` the same plan; between now and the plan's wake the same effects; nothing at
+/// all when nothing is to be done.
+pub fn plan_rollout(seen: &Observed) -> Plan {
+    if seen.rollout.is_deleting {
+        return idle(
+            seen,
+            "the Rollout is being deleted; its ReplicaSets are collected with it",
+        );
+    }
+    let spec = match &seen.rollout.spec {
+        Ok(spec) => spec,
+        Err(faults) => return status::invalid(seen, faults),
+    };
+    if let Some(need) = needs(seen).first() {
+        return idle(seen, &format!("cannot plan before this is known: {need:?}"));
+    }
+    let mut d = Draft::new(seen, spec);
+    if command::take(&mut d) {
+        d.note("took a command; acting on it next");
+        return d.finish();
+    }
+    match revision::find(seen) {
+        Found::Ask(_) => {}
+        Found::Hold(why) => status::hold(&mut d, &why),
+        Found::Missing => create(&mut d),
+        Found::Known(canary) => found(&mut d, canary),
+        Found::Adopt(canary) => {
+            d.annotate(canary, TEMPLATE, seen.rollout.template_digest.clone());
+            let text = format!(
+                "ReplicaSet {} of another controller has this template; it goes on as it is",
+                canary.name
+            );
+            d.event(Event::normal(reasons::RS_ADOPTED, text));
+            found(&mut d, canary);
+        }
+    }
+    d.finish()
+}
+
+fn idle(seen: &Observed, why: &str) -> Plan {
+    Plan {
+        status: (*seen.rollout.status).clone(),
+        notes: vec![Note(why.to_owned())],
+        ..Plan::default()
+    }
+}
+
+/// The template's ReplicaSet exists: is it the one on record?
+fn found(d: &mut Draft<'_>, canary: &ReplicaSetSeen) {
+    let sets = Sets::of(d.seen, canary);
+    keep_revision(d, canary);
+    default_replicas(d);
+    let read = d.read();
+    let other_template = read.current_pod_hash.as_deref() != Some(canary.hash.as_str());
+    let steps_changed =
+        read.current_step_hash.as_deref() != Some(d.spec.canary().step_hash.as_str());
+    // Taken over with a steps hash that we compute differently: the recorded cursor stands.
+    let cursor_stands = read.serin.is_none()
+        && read
+            .current_step_hash
+            .as_deref()
+            .is_some_and(|h| !h.is_empty());
+    if other_template {
+        begin(d, canary);
+    } else if steps_changed && cursor_stands {
+        d.next.current_step_hash = Some(d.spec.canary().step_hash.clone());
+        canary::steer(d, &sets);
+    } else if steps_changed {
+        cursor::reset(d, &canary.hash);
+        if read.stable_rs.as_deref() == Some(canary.hash.as_str()) {
+            let steps = d.steps();
+            cursor::set_index(d, steps);
+        }
+        d.note("the canary steps changed: the update starts at the first step again");
+    } else {
+        canary::steer(d, &sets);
+    }
+    status::compute(d, &sets);
+}
+
+/// An update begins with a ReplicaSet that exists already: a rollback, or the one made last turn
+/// whose status write was lost.
+fn begin(d: &mut Draft<'_>, canary: &ReplicaSetSeen) {
+    cursor::reset(d, &canary.hash);
+    let name = &canary.name;
+    let was_created = d.read().conditions.iter().any(|c| {
+        c.type_ == reasons::PROGRESSING && c.message.as_deref().is_some_and(|m| m.contains(name))
+    });
+    if !was_created {
+        let now = command::stamp(d);
+        status::set_condition(
+            &mut d.next,
+            reasons::PROGRESSING,
+            "True",
+            reasons::FOUND_NEW_RS,
+            &format!("Found new replica set {name:?}"),
+            now,
+        );
+    }
+}
+
+/// Keeps the revision numbers of the Rollout and of its current ReplicaSet (S5).
+fn keep_revision(d: &mut Draft<'_>, canary: &ReplicaSetSeen) {
+    let revision = revision::revision_of(d.seen, Some(canary));
+    if revision > canary.revision {
+        d.annotate(canary, REVISION, revision.to_string());
+        if canary.revision > 0 {
+            let mut history: Vec<String> = canary
+                .revision_history
+                .iter()
+                .flat_map(|h| h.split(','))
+                .filter(|s| !s.is_empty())
+                .map(str::to_owned)
+                .collect();
+            history.push(canary.revision.to_string());
+            d.annotate(canary, REVISION_HISTORY, history.join(","));
+        }
+    }
+    annotate_revision(d, revision);
+}
+
+fn annotate_revision(d: &mut Draft<'_>, revision: u64) {
+    let text = revision.to_string();
+    if d.seen.rollout.annotations.get(REVISION) == Some(&text) {
+        return;
+    }
+    let message = format!("Rollout updated to revision {text}");
+    d.annotations.insert(REVISION.to_owned(), Some(text));
+    d.event(Event::normal(reasons::ROLLOUT_UPDATED, message));
+}
+
+/// Absent replicas are written back as 1, so that an autoscaler can read them (A4).
+fn default_replicas(d: &mut Draft<'_>) {
+    if d.spec.replicas_unset {
+        d.spec_patch.insert("replicas".into(), Value::from(1));
+    }
+}
+
+/// Makes the ReplicaSet of the current template, at 0, and records the update.
+fn create(d: &mut Draft<'_>) {
+    let seen = d.seen;
+    let collisions = d.read().collision_count.unwrap_or(0);
+    let hash = revision::pod_hash(&seen.rollout.template_digest, collisions);
+    let name = revision::replica_set_name(&seen.rollout.name, &hash);
+    let ours = seen.replica_sets.iter().find(|rs| rs.name == name);
+    if ours.is_some_and(|rs| rs.is_deleting) {
+        d.note(format!(
+            "waiting for ReplicaSet {name} to be gone before it is made again"
+        ));
+        return;
+    }
+    if let Some(Some(named)) = seen.answers.named.get(&name) {
+        let same_owner = named.owner.as_deref() == Some(seen.rollout.uid.as_str());
+        let same_template =
+            named.template_digest.as_deref() == Some(seen.rollout.template_digest.as_str());
+        if same_owner && same_template {
+            d.note(format!(
+                "ReplicaSet {name} exists already; waiting to see it"
+            ));
+            return;
+        }
+        return collide(d, &name, collisions);
+    }
+    if ours.is_some() {
+        return collide(d, &name, collisions);
+    }
+    let Some(template) = seen.answers.template.as_ref() else {
+        return;
+    };
+    let revision = revision::revision_of(seen, None);
+    let object = replica_set(d, &name, &hash, revision, template.value());
+    d.create(NewReplicaSet {
+        name: name.clone(),
+        hash: hash.clone(),
+        revision,
+        template_digest: seen.rollout.template_digest.clone(),
+        object: Arc::new(object),
+    });
+    default_replicas(d);
+    annotate_revision(d, revision);
+    cursor::reset(d, &hash);
+    let now = command::stamp(d);
+    status::set_condition(
+        &mut d.next,
+        reasons::PROGRESSING,
+        "True",
+        reasons::NEW_RS_CREATED,
+        &format!("Created new replica set {name:?}"),
+        now,
+    );
+    let text = format!("Created ReplicaSet {name} (revision {revision})");
+    d.event(Event::normal(reasons::NEW_RS_CREATED, text));
+    status::started(d, revision);
+}
+
+/// The name belongs to another template: the next hash covers the count of collisions.
+fn collide(d: &mut Draft<'_>, name: &str, collisions: i64) {
+    d.next.collision_count = Some(collisions.saturating_add(1));
+    d.note(format!(
+        "the name {name} is taken by another template; trying the next hash"
+    ));
+}
+
+fn replica_set(d: &Draft<'_>, name: &str, hash: &str, revision: u64, template: &Value) -> Value {
+    let rollout = &d.seen.rollout;
+    let mut template = template.clone();
+    label(&mut template, &["metadata", "labels"], hash);
+    let mut selector = d.spec.selector.clone();
+    label(&mut selector, &["matchLabels"], hash);
+    let mut labels = d.spec.template_labels.clone();
+    labels.insert(POD_HASH_LABEL.to_owned(), hash.to_owned());
+    let mut annotations: Map<String, Value> = copied(d)
+        .map(|(key, value)| (key.clone(), Value::String(value.clone())))
+        .collect();
+    for (key, value) in [
+        (REVISION, revision.to_string()),
+        (DESIRED_REPLICAS, d.spec.replicas.to_string()),
+        (TEMPLATE, rollout.template_digest.clone()),
+        (DECISION, d.decision()),
+    ] {
+        annotations.insert(key.to_owned(), Value::String(value));
+    }
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {
+            "name": name,
+            "namespace": rollout.namespace,
+            "labels": labels,
+            "annotations": annotations,
+            "ownerReferences": [{
+                "apiVersion": API_VERSION, "kind": "Rollout", "name": rollout.name,
+                "uid": rollout.uid, "controller": true, "blockOwnerDeletion": true,
+            }],
+        },
+        "spec": {
+            "replicas": 0,
+            "minReadySeconds": d.spec.min_ready_seconds,
+            "selector": selector,
+            "template": template,
+        },
+    })
+}
+
+/// Annotations of the Rollout that its ReplicaSets carry too: all but what speaks of the Rollout
+/// alone (S6).
+fn copied<'a>(d: &Draft<'a>) -> impl Iterator<Item = (&'a String, &'a String)> {
+    d.seen.rollout.annotations.iter().filter(|(key, _)| {
+        !key.starts_with(OWN_PREFIX)
+            && !key.starts_with("rollout.argoproj.io/")
+            && key.as_str() != "kubectl.kubernetes.io/last-applied-configuration"
+            && key.as_str() != "notified.notifications.argoproj.io"
+    })
+}
+
+/// Sets the pod hash label below `path`, making what is missing on the way.
+fn label(value: &mut Value, path: &[&str], hash: &str) {
+    let mut at = value;
+    for key in path {
+        if !at.is_object() {
+            *at = json!({});
+        }
+        let Some(map) = at.as_object_mut() else {
+            return;
+        };
+        at = map.entry((*key).to_owned()).or_insert_with(|| json!({}));
+    }
+    if !at.is_object() {
+        *at = json!({});
+    }
+    if let Some(map) = at.as_object_mut() {
+        map.insert(POD_HASH_LABEL.to_owned(), Value::from(hash));
+    }
+}
+
+#[cfg(test)]
+mod tests;

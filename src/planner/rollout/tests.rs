@@ -1,0 +1,804 @@
+//! Rules of a canary, one situation each, in a world of one Rollout whose pods do as they are told.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::{PROMOTE, PodTemplate, Rollout, RolloutStatus};
+use crate::planner::observed::{Answers, Need, RolloutSeen};
+use crate::planner::plan::{Effect, Outcome, Write};
+use crate::planner::turn::Turn;
+
+/// One Rollout, its ReplicaSets, and a clock.
+struct World {
+    rollout: Rollout,
+    sets: Vec<ReplicaSetSeen>,
+    now: i64,
+    version: u64,
+    events: Vec<String>,
+    writes: Vec<String>,
+    /// Images whose pods never become available.
+    broken: Vec<String>,
+    templates: Vec<(String, String)>,
+    /// Deletes are refused, as without permission.
+    no_deletes: bool,
+    /// Failures that turns ended with.
+    failures: Vec<String>,
+}
+
+fn world(replicas: u32, steps: Value) -> World {
+    let rollout = serde_json::from_value(json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
+        "metadata": {"name": "web", "namespace": "ns", "uid": "u", "generation": 1, "resourceVersion": "1"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "app", "image": "web:1"}]}},
+            "strategy": {"canary": {"steps": steps}},
+        },
+    }))
+    .unwrap();
+    World {
+        rollout,
+        sets: vec![],
+        now: 1_000,
+        version: 1,
+        events: vec![],
+        writes: vec![],
+        broken: vec![],
+        templates: vec![],
+        no_deletes: false,
+        failures: vec![],
+    }
+}
+
+impl World {
+    fn observed(&self) -> Observed {
+        Observed {
+            now: Timestamp::from_second(self.now).unwrap(),
+            rollout: RolloutSeen::of(&self.rollout),
+            replica_sets: self.sets.clone(),
+            runs: vec![],
+            answers: Answers {
+                template: self.rollout.spec.template.clone(),
+                ..Answers::default()
+            },
+            is_fresh: true,
+            evidence: None,
+            default_prometheus: None,
+            epoch: "e".into(),
+        }
+    }
+
+    fn bump(&mut self) -> String {
+        self.version += 1;
+        self.version.to_string()
+    }
+
+    fn status(&self) -> RolloutStatus {
+        self.rollout.status.clone().unwrap_or_default()
+    }
+
+    fn patch_status(&mut self, patch: Value) {
+        let mut status = serde_json::to_value(self.status()).unwrap();
+        crate::api::patch::apply_merge_patch(&mut status, &patch);
+        self.rollout.status = Some(serde_json::from_value(status).unwrap());
+        self.rollout.metadata.resource_version = Some(self.bump());
+    }
+
+    fn image(&mut self, image: &str) {
+        let mut template = self.rollout.spec.template.clone().unwrap().value().clone();
+        template["spec"]["containers"][0]["image"] = json!(image);
+        self.rollout.spec.template = Some(PodTemplate::new(template));
+        self.generation();
+    }
+
+    fn generation(&mut self) {
+        *self.rollout.metadata.generation.as_mut().unwrap() += 1;
+        self.rollout.metadata.resource_version = Some(self.bump());
+    }
+
+    fn annotate(&mut self, key: &str, value: &str) {
+        self.rollout
+            .metadata
+            .annotations
+            .get_or_insert_default()
+            .insert(key.into(), value.into());
+        self.rollout.metadata.resource_version = Some(self.bump());
+    }
+
+    fn perform(&mut self, effect: &Effect) -> Outcome {
+        match &effect.write {
+            Write::PatchRollout { patch, .. } => {
+                self.writes.push("rollout".into());
+                let mut object = serde_json::to_value(&self.rollout).unwrap();
+                crate::api::patch::apply_merge_patch(&mut object, patch);
+                self.rollout = serde_json::from_value(object).unwrap();
+                let version = self.bump();
+                self.rollout.metadata.resource_version = Some(version.clone());
+                if patch.get("spec").is_some() {
+                    *self.rollout.metadata.generation.as_mut().unwrap() += 1;
+                }
+                Outcome::Done { version }
+            }
+            Write::CreateReplicaSet(set) => {
+                self.writes.push("create".into());
+                let image = set.object["spec"]["template"]["spec"]["containers"][0]["image"]
+                    .as_str()
+                    .unwrap();
+                self.templates.push((set.name.clone(), image.to_owned()));
+                let version = self.bump();
+                self.sets.push(ReplicaSetSeen {
+                    name: set.name.clone(),
+                    uid: format!("uid-{}", set.name),
+                    version: version.clone(),
+                    created: Timestamp::from_second(self.now).unwrap(),
+                    hash: set.hash.clone(),
+                    revision: set.revision,
+                    revision_history: None,
+                    desired_replicas: None,
+                    scale_down_deadline: None,
+                    template_digest: Some(set.template_digest.clone()),
+                    is_deleting: false,
+                    replicas: 0,
+                    min_ready_seconds: 0,
+                    current: 0,
+                    ready: 0,
+                    available: 0,
+                    is_observed: true,
+                    failure: None,
+                });
+                Outcome::Done { version }
+            }
+            Write::PatchReplicaSet(patch) => {
+                let version = self.bump();
+                let rs = self.sets.iter_mut().find(|rs| rs.uid == patch.uid).unwrap();
+                assert_eq!(rs.version, patch.version);
+                rs.version = version.clone();
+                if let Some(n) = patch.replicas {
+                    self.writes.push(format!("scale {}", n));
+                    rs.replicas = n;
+                }
+                if let Some(Some(digest)) = patch.annotations.get(TEMPLATE) {
+                    rs.template_digest = Some(digest.clone());
+                }
+                if let Some(Some(n)) = patch.annotations.get(REVISION) {
+                    rs.revision = n.parse().unwrap();
+                }
+                Outcome::Done { version }
+            }
+            Write::DeleteReplicaSet { .. } if self.no_deletes => {
+                Outcome::Refused("forbidden".into())
+            }
+            Write::DeleteReplicaSet { uid, .. } => {
+                self.sets.retain(|rs| rs.uid != *uid);
+                Outcome::Done {
+                    version: String::new(),
+                }
+            }
+            Write::Status(write) => {
+                self.writes.push("status".into());
+                let version = self.bump();
+                assert_eq!(
+                    Some(&write.version),
+                    self.rollout.metadata.resource_version.as_ref()
+                );
+                self.rollout.status = Some(write.after.clone());
+                self.rollout.metadata.resource_version = Some(version.clone());
+                Outcome::Done { version }
+            }
+            Write::CreateRun(_) | Write::TerminateRun { .. } | Write::DeleteRun { .. } => {
+                panic!("no analysis here")
+            }
+        }
+    }
+
+    /// Pods follow their ReplicaSets at once.
+    fn pods(&mut self) {
+        for rs in &mut self.sets {
+            rs.current = rs.replicas;
+            let image = &self
+                .templates
+                .iter()
+                .find(|(name, _)| *name == rs.name)
+                .unwrap()
+                .1;
+            let available = if self.broken.contains(image) {
+                0
+            } else {
+                rs.replicas
+            };
+            rs.ready = available;
+            rs.available = available;
+        }
+    }
+
+    /// One turn; true when it did something.
+    fn turn(&mut self) -> bool {
+        let seen = self.observed();
+        let needs: Vec<Need> = crate::planner::needs(&seen);
+        assert_eq!(needs, vec![], "everything is answered here");
+        let plan = plan_rollout(&seen);
+        assert_eq!(
+            plan_rollout(&seen).effects,
+            plan.effects,
+            "the same plan for the same view"
+        );
+        let mut turn = Turn::new(&seen, plan);
+        let mut did = false;
+        while let Some(effect) = turn.next_effect() {
+            let outcome = self.perform(&effect);
+            turn.record(outcome);
+            did = true;
+        }
+        let end = turn.finish();
+        self.failures.extend(end.failure.clone());
+        self.events.extend(
+            end.events
+                .iter()
+                .map(|e| format!("{} {}", e.reason, e.note)),
+        );
+        did
+    }
+
+    /// Turns until nothing is left to do at this time.
+    fn settle(&mut self) {
+        for _ in 0..60 {
+            self.pods();
+            if !self.turn() {
+                self.pods();
+                if !self.turn() {
+                    return;
+                }
+            }
+        }
+        // Refused writes are tried again and again.
+        assert!(self.no_deletes, "does not settle: {:?}", self.status());
+    }
+
+    fn phase(&self) -> (String, String) {
+        let status = self.status();
+        (
+            status.phase.unwrap_or_default(),
+            status.message.unwrap_or_default(),
+        )
+    }
+
+    fn sizes(&self) -> Vec<u32> {
+        self.sets.iter().map(|rs| rs.replicas).collect()
+    }
+
+    fn condition(&self, type_: &str) -> (String, String) {
+        let status = self.status();
+        let c = status.conditions.iter().find(|c| c.type_ == type_).unwrap();
+        (c.status.clone(), c.reason.clone().unwrap_or_default())
+    }
+}
+
+fn pair(a: &str, b: &str) -> (String, String) {
+    (a.into(), b.into())
+}
+
+/// Revision 1 at full size, then a new image.
+fn updating(replicas: u32, steps: Value) -> World {
+    let mut w = world(replicas, steps);
+    w.settle();
+    assert_eq!(w.phase(), pair("Healthy", ""));
+    w.events.clear();
+    w.writes.clear();
+    w.image("web:2");
+    w.settle();
+    w
+}
+
+#[test]
+fn a_first_deployment_goes_to_full_size_at_once() {
+    let mut w = world(3, json!([{"setWeight": 20}, {"pause": {}}]));
+    w.settle();
+    assert_eq!(w.phase(), pair("Healthy", ""));
+    assert_eq!(w.sizes(), [3]);
+    let status = w.status();
+    assert_eq!(status.current_step_index, Some(2));
+    assert_eq!(status.stable_rs, status.current_pod_hash);
+    assert_eq!(w.condition("Ready").0, "True");
+    let reasons: Vec<&str> = w
+        .events
+        .iter()
+        .map(|e| e.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            "RolloutUpdated",
+            "NewReplicaSetCreated",
+            "RolloutNotCompleted",
+            "RolloutCompleted",
+            "ScalingReplicaSet"
+        ]
+    );
+    // Quiet afterwards.
+    w.writes.clear();
+    w.now += 10_000;
+    w.settle();
+    assert_eq!(w.writes, Vec::<String>::new());
+}
+
+#[test]
+fn a_canary_pauses_and_goes_on_when_promoted() {
+    let mut w = updating(4, json!([{"setWeight": 50}, {"pause": {}}]));
+    assert_eq!(w.phase(), pair("Paused", "CanaryPauseStep"));
+    assert_eq!(w.sizes(), [2, 2]);
+    assert_eq!(w.status().current_step_index, Some(1));
+    w.annotate(PROMOTE, "true");
+    w.settle();
+    assert_eq!(w.phase(), pair("Healthy", ""));
+    assert_eq!(w.sizes(), [0, 4]);
+    let last = command::last(w.rollout.metadata.annotations.as_ref().unwrap()).unwrap();
+    assert_eq!(
+        (last.verb.as_str(), last.outcome.as_str()),
+        ("promote", "accepted")
+    );
+    assert!(
+        w.events
+            .iter()
+            .any(|e| e.contains("Completed all 2 canary steps")),
+        "{:?}",
+        w.events
+    );
+}
+
+#[test]
+fn a_plugin_promote_is_the_same() {
+    let mut w = updating(
+        4,
+        json!([{"setWeight": 50}, {"pause": {}}, {"setWeight": 75}, {"pause": {}}]),
+    );
+    w.patch_status(json!({"pauseConditions": null}));
+    w.settle();
+    assert_eq!(w.status().current_step_index, Some(3));
+    assert_eq!(w.phase(), pair("Paused", "CanaryPauseStep"));
+}
+
+#[test]
+fn a_timed_pause_is_never_short() {
+    let mut w = updating(
+        4,
+        json!([{"setWeight": 50}, {"pause": {"duration": "30s"}}]),
+    );
+    w.now += 29;
+    w.settle();
+    assert_eq!(w.phase(), pair("Paused", "CanaryPauseStep"));
+    w.now += 1;
+    w.settle();
+    assert_eq!(w.phase(), pair("Healthy", ""));
+    assert!(w.events.iter().any(|e| e.starts_with("RolloutResumed")));
+}
+
+#[test]
+fn an_abort_brings_stable_back_and_retry_starts_again() {
+    let mut w = updating(4, json!([{"setWeight": 50}, {"pause": {}}]));
+    w.patch_status(json!({"abort": true}));
+    w.settle();
+    assert_eq!(
+        w.phase(),
+        pair(
+            "Degraded",
+            "RolloutAborted: Rollout aborted update to revision 2"
+        )
+    );
+    assert_eq!(w.sizes(), [4, 0]);
+    assert_eq!(w.condition("Stalled").0, "True");
+    w.patch_status(json!({"abort": false}));
+    w.settle();
+    assert_eq!(w.phase(), pair("Paused", "CanaryPauseStep"));
+    assert_eq!(w.sizes(), [2, 2]);
+    assert_eq!(w.status().serin.unwrap().attempt, Some(1));
+}
+
+#[test]
+fn promote_full_skips_what_is_left() {
+    let mut w = updating(
+        4,
+        json!([{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]),
+    );
+    w.annotate(PROMOTE, "full");
+    w.settle();
+    assert_eq!(w.phase(), pair("Healthy", ""));
+    assert!(
+        w.events
+            .iter()
+            .any(|e| e.contains("Full promotion requested"))
+    );
+    assert_eq!(w.status().promote_full, None);
+}
+
+#[test]
+fn a_third_revision_starts_over_and_the_second_is_drained() {
+    let mut w = updating(4, json!([{"setWeight": 50}, {"pause": {}}]));
+    w.image("web:3");
+    w.settle();
+    assert_eq!(w.sizes(), [2, 0, 2]);
+    assert_eq!(w.status().current_step_index, Some(1));
+    assert_eq!(w.sets[2].revision, 3);
+}
+
+#[test]
+fn going_back_to_stable_skips_the_steps() {
+    let mut w = updating(4, json!([{"setWeight": 50}, {"pause": {}}]));
+    w.events.clear();
+    w.image("web:1");
+    w.settle();
+    assert_eq!(w.phase(), pair("Healthy", ""));
+    assert_eq!(w.sizes(), [4, 0]);
+    assert_eq!(w.sets[0].revision, 3);
+    assert!(
+        w.events
+            .iter()
+            .any(|e| e == "SkipSteps Rollback to stable ReplicaSets")
+    );
+    assert!(!w.events.iter().any(|e| e.starts_with("RolloutCompleted")));
+}
+
+#[test]
+fn without_steps_it_rolls_like_a_deployment() {
+    let w = updating(4, json!(null));
+    assert_eq!(w.phase(), pair("Healthy", ""));
+    assert_eq!(w.sizes(), [0, 4]);
+    assert_eq!(w.status().current_step_index, None);
+}
+
+#[test]
+fn pods_that_never_come_up_hit_the_deadline_once() {
+    let mut w = world(4, json!([{"setWeight": 50}, {"pause": {}}]));
+    w.broken.push("web:2".into());
+    w.settle();
+    w.image("web:2");
+    w.settle();
+    assert_eq!(w.phase().0, "Progressing");
+    w.now += 601;
+    w.settle();
+    assert!(
+        w.phase()
+            .1
+            .starts_with("ProgressDeadlineExceeded: ReplicaSet"),
+        "{:?}",
+        w.phase()
+    );
+    assert_eq!(w.condition("Stalled").0, "True");
+    let before = w.writes.len();
+    w.now += 10_000;
+    w.settle();
+    assert_eq!(w.writes.len(), before, "said once");
+}
+
+#[test]
+fn the_deadline_aborts_where_the_spec_says_so() {
+    let mut w = world(4, json!([{"setWeight": 50}, {"pause": {}}]));
+    w.rollout.spec.progress_deadline_abort = Some(true);
+    w.broken.push("web:2".into());
+    w.settle();
+    w.image("web:2");
+    w.settle();
+    w.now += 601;
+    w.settle();
+    assert!(
+        w.phase()
+            .1
+            .contains("RolloutAborted: Rollout aborted update to revision 2: ReplicaSet")
+    );
+    assert_eq!(w.sizes(), [4, 0]);
+    let aborted = w
+        .events
+        .iter()
+        .filter(|e| e.starts_with("RolloutAborted"))
+        .count();
+    assert_eq!(aborted, 1);
+}
+
+#[test]
+fn replicas_follow_at_once_while_a_pause_goes_on() {
+    let mut w = updating(4, json!([{"setWeight": 25}, {"pause": {"duration": 60}}]));
+    assert_eq!(w.sizes(), [3, 1]);
+    w.rollout.spec.replicas = Some(8);
+    w.generation();
+    w.settle();
+    assert_eq!(w.sizes(), [6, 2]);
+    assert_eq!(w.phase(), pair("Paused", "CanaryPauseStep"));
+    w.now += 60;
+    w.settle();
+    assert_eq!(w.phase(), pair("Healthy", ""));
+}
+
+#[test]
+fn spec_paused_freezes_sizes_and_steps() {
+    let mut w = updating(4, json!([{"setWeight": 25}, {"pause": {}}]));
+    w.rollout.spec.paused = Some(true);
+    w.rollout.spec.replicas = Some(8);
+    w.generation();
+    w.settle();
+    assert_eq!(w.sizes(), [3, 1]);
+    assert_eq!(w.phase(), pair("Paused", "manually paused"));
+}
+
+#[test]
+fn unknown_and_untimely_commands_are_refused_with_a_reason() {
+    let mut w = world(2, json!([{"setWeight": 50}, {"pause": {}}]));
+    w.settle();
+    for (key, value, why) in [
+        (PROMOTE, "true", "no update is under way"),
+        (PROMOTE, "maybe", "the value must be true"),
+        (crate::api::RETRY, "true", "is not aborted"),
+        (crate::api::RESTART, "true", "is not supported yet"),
+        (crate::api::UNDO, "true", "is not supported yet"),
+        (crate::api::ABORT, "because", "no update is under way"),
+        (crate::api::RESUME, "true", "spec.paused is not set"),
+    ] {
+        w.events.clear();
+        w.annotate(key, value);
+        w.settle();
+        assert!(
+            w.events
+                .iter()
+                .any(|e| e.starts_with("CommandRefused") && e.contains(why)),
+            "{key}: {:?}",
+            w.events
+        );
+        assert!(
+            !w.rollout
+                .metadata
+                .annotations
+                .as_ref()
+                .unwrap()
+                .contains_key(key)
+        );
+    }
+    assert_eq!(w.phase(), pair("Healthy", ""));
+}
+
+#[test]
+fn a_wild_step_index_is_put_back() {
+    let mut w = updating(
+        4,
+        json!([{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}, {"setWeight": 75}, {"pause": {}}]),
+    );
+    w.patch_status(json!({"currentStepIndex": 4}));
+    w.settle();
+    assert_eq!(w.status().current_step_index, Some(1));
+    assert!(w.events.iter().any(|e| e.starts_with("CommandRefused")));
+}
+
+#[test]
+fn a_two_step_update_needs_few_writes() {
+    let w = updating(2, json!([{"setWeight": 50}, {"setWeight": 100}]));
+    assert_eq!(w.phase(), pair("Healthy", ""));
+    assert!(w.writes.len() <= 14, "{}: {:?}", w.writes.len(), w.writes);
+}
+
+#[test]
+fn a_bad_spec_is_told_with_all_faults_and_nothing_is_touched() {
+    let mut w = world(2, json!([{"setWeight": 50}, {"pause": {}}]));
+    w.settle();
+    let sizes = w.sizes();
+    w.rollout.spec.strategy = serde_json::from_value(
+        json!({"canary": {"steps": [{"setWeight": 500}, {"pause": {"duration": "x"}}]}}),
+    )
+    .unwrap();
+    w.image("web:2");
+    w.settle();
+    let (phase, message) = w.phase();
+    assert_eq!(phase, "Degraded");
+    assert!(
+        message.starts_with(
+            "InvalidSpec: The Rollout \"web\" is invalid: spec.strategy.canary.steps[0]"
+        )
+    );
+    assert!(message.contains("steps[1]"));
+    assert_eq!(w.sizes(), sizes);
+    assert_eq!(w.status().observed_generation.as_deref(), Some("2"));
+}
+
+#[test]
+fn a_stable_set_that_is_gone_promotes_nothing() {
+    let mut w = updating(
+        4,
+        json!([{"setWeight": 50}, {"pause": {}}, {"setWeight": 75}]),
+    );
+    w.sets.remove(0);
+    w.templates.remove(0);
+    w.annotate(PROMOTE, "true");
+    w.settle();
+    assert_ne!(w.status().stable_rs, w.status().current_pod_hash);
+    assert_eq!(w.phase().0, "Degraded");
+    assert!(w.phase().1.starts_with("StableGone"), "{:?}", w.phase());
+    assert_eq!(w.condition("Stalled").1, "StableGone");
+    w.patch_status(json!({"abort": true}));
+    w.settle();
+    assert!(
+        w.sizes().iter().sum::<u32>() >= 2,
+        "what runs is not taken away"
+    );
+}
+
+#[test]
+fn a_peer_made_replica_set_goes_on_at_its_step() {
+    let mut w = updating(
+        4,
+        json!([{"setWeight": 50}, {"pause": {}}, {"setWeight": 75}, {"pause": {}}]),
+    );
+    // As the peer leaves it: no digest, no block of ours, other hashes.
+    for (rs, hash) in w.sets.iter_mut().zip(["peer1", "peer2"]) {
+        rs.template_digest = None;
+        rs.hash = hash.into();
+    }
+    let mut status = w.status();
+    status.serin = None;
+    status.current_pod_hash = Some("peer2".into());
+    status.stable_rs = Some("peer1".into());
+    status.current_step_hash = Some("other".into());
+    w.rollout.status = Some(status);
+    w.writes.clear();
+    w.settle();
+    assert_eq!(w.sizes(), [2, 2]);
+    assert_eq!(w.status().current_step_index, Some(1));
+    assert_eq!(w.sets.len(), 2);
+    assert!(
+        !w.writes
+            .iter()
+            .any(|x| x.starts_with("scale") || x == "create"),
+        "{:?}",
+        w.writes
+    );
+    w.patch_status(json!({"pauseConditions": null}));
+    w.settle();
+    assert_eq!(w.status().current_step_index, Some(3));
+}
+
+#[test]
+fn promote_of_a_canary_held_by_spec_paused_only_unpauses() {
+    let mut w = updating(
+        4,
+        json!([{"setWeight": 25}, {"pause": {"duration": "10m"}}, {"setWeight": 50}, {"pause": {}}]),
+    );
+    w.now += 601;
+    w.rollout.spec.paused = Some(true);
+    w.generation();
+    w.settle();
+    let at = w.status().current_step_index;
+    w.patch_status(json!({"pauseConditions": null, "controllerPause": null}));
+    w.annotate(PROMOTE, "true");
+    w.turn();
+    assert_eq!(w.rollout.spec.paused, Some(false));
+    assert_eq!(w.status().current_step_index, at, "the step is not skipped");
+}
+
+/// The take is written, the controller dies before it acts: the next one acts, once.
+#[test]
+fn a_command_is_acted_on_once_although_the_controller_crashed() {
+    let steps = json!([{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]);
+    let mut w = updating(4, steps);
+    w.annotate(PROMOTE, "true");
+    assert!(w.turn(), "the take");
+    assert_eq!(w.status().current_step_index, Some(1), "not acted on yet");
+    // Nothing is remembered but what is stored; the world goes on from there.
+    w.settle();
+    assert_eq!(w.status().current_step_index, Some(3));
+    w.settle();
+    assert_eq!(
+        w.status().current_step_index,
+        Some(3),
+        "one promote, one pause"
+    );
+}
+
+#[test]
+fn a_pod_that_flaps_does_not_keep_a_stuck_update_alive() {
+    let mut w = world(4, json!([{"setWeight": 50}, {"pause": {}}]));
+    w.settle();
+    w.image("web:2");
+    w.broken.push("web:2".into());
+    w.settle();
+    for round in 0..70 {
+        w.now += 10;
+        // Every other look one pod of the canary is there.
+        let canary = w.sets.last_mut().unwrap();
+        canary.available = u32::from(round % 2 == 0).min(canary.replicas);
+        canary.ready = canary.available;
+        w.turn();
+        w.turn();
+    }
+    assert!(
+        w.phase().1.starts_with("ProgressDeadlineExceeded"),
+        "{:?}",
+        w.phase()
+    );
+}
+
+#[test]
+fn a_lost_status_walks_the_steps_again() {
+    let mut w = updating(4, json!([{"setWeight": 50}, {"pause": {}}]));
+    w.rollout.status = None;
+    w.settle();
+    assert_eq!(w.phase(), pair("Paused", "CanaryPauseStep"));
+    assert_eq!(
+        w.sizes(),
+        [2, 2],
+        "the old version became stable, the new one is not promoted"
+    );
+    assert_eq!(w.status().current_step_index, Some(1));
+}
+
+/// serin promoted v2, the peer then began v3 and is paused at its first pause; serin comes back.
+#[test]
+fn what_we_remember_of_another_version_moves_no_cursor() {
+    let steps = json!([{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]);
+    let mut w = updating(4, steps);
+    let mut serin = w.status().serin.unwrap();
+    serin.hash = Some("older".into());
+    serin.step = Some(4);
+    w.patch_status(json!({"serin": serde_json::to_value(serin).unwrap()}));
+    w.events.clear();
+    w.settle();
+    assert_eq!(w.status().current_step_index, Some(1));
+    assert_eq!(w.phase(), pair("Paused", "CanaryPauseStep"));
+    assert_eq!(w.events, Vec::<String>::new());
+    assert_eq!(w.status().serin.unwrap().step, Some(1));
+}
+
+#[test]
+fn a_refused_clean_up_does_not_stop_the_update() {
+    let mut w = world(2, json!([{"setWeight": 50}]));
+    w.rollout.spec.revision_history_limit = Some(0);
+    w.settle();
+    w.no_deletes = true;
+    for image in ["web:2", "web:3"] {
+        w.image(image);
+        w.settle();
+        assert_eq!(w.phase(), pair("Healthy", ""), "{image}");
+    }
+    assert!(!w.failures.is_empty());
+}
+
+#[test]
+fn pausing_a_promoted_rollout_changes_nothing_but_paused() {
+    let mut w = world(3, json!([{"setWeight": 50}, {"pause": {}}]));
+    w.settle();
+    w.rollout.spec.paused = Some(true);
+    w.generation();
+    w.settle();
+    assert_eq!(w.condition("Progressing").1, "NewReplicaSetAvailable");
+    assert_eq!(w.condition("Paused").0, "True");
+}
+
+#[test]
+fn a_promoted_rollout_that_loses_pods_never_hits_the_deadline() {
+    let mut w = world(4, json!([{"setWeight": 50}]));
+    w.settle();
+    w.broken.push("web:1".into());
+    w.rollout.spec.replicas = Some(8);
+    w.generation();
+    w.settle();
+    w.now += 10_000;
+    w.settle();
+    assert_eq!(w.condition("Progressing").1, "ReplicaSetNotAvailable");
+    assert_eq!(w.phase().0, "Progressing");
+}
+
+#[test]
+fn changed_steps_start_over_with_runs_of_their_own() {
+    let mut w = updating(4, json!([{"setWeight": 25}, {"pause": {}}]));
+    let canary = w
+        .rollout
+        .spec
+        .strategy
+        .as_mut()
+        .unwrap()
+        .canary
+        .as_mut()
+        .unwrap();
+    canary.steps = serde_json::from_value(json!([{"setWeight": 50}, {"pause": {}}])).unwrap();
+    w.generation();
+    w.settle();
+    assert_eq!(w.sizes(), [2, 2]);
+    assert_eq!(w.status().serin.unwrap().attempt, Some(1));
+}

@@ -1,0 +1,667 @@
+//! The AnalysisRuns of a Rollout: which ones there shall be now, what their verdicts mean for the
+//! update, and when they go. Names are deterministic (revision, step, attempt), so that a late
+//! view never makes a second run (I-09).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::analysis::template::{self, RunRequest};
+use super::cursor;
+use super::draft::{Draft, after};
+use super::fault::Fault;
+use super::observed::{Need, Observed, TemplateRef};
+use super::plan::{Event, EventKind};
+use super::reasons;
+use super::revision::Sets;
+use super::slo::{self, Gate, SloContext};
+use super::spec::{Spec, Step};
+use crate::api::analysis::{AnalysisTemplateSpec, Argument};
+use crate::api::canary::RolloutAnalysis;
+use crate::api::status::AnalysisRunRef;
+use crate::api::{
+    AnalysisRun, INSTANCE_ID, POD_HASH_LABEL, REVISION, ROLLOUT_TYPE, RolloutStatus, STEP_INDEX,
+};
+
+/// What a run is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Step(usize),
+    Background,
+    Slo,
+}
+
+impl Purpose {
+    /// Value of the label `rollout-type`, and the word in events.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Step(_) => "Step",
+            Self::Background | Self::Slo => "Background",
+        }
+    }
+
+    fn suffix(self) -> String {
+        match self {
+            Self::Step(index) => index.to_string(),
+            Self::Background => String::new(),
+            Self::Slo => "slo".to_owned(),
+        }
+    }
+
+    /// How a failure reads in the abort message (N23).
+    fn failure(self, message: &str) -> String {
+        let what = match self {
+            Self::Step(_) => "Step-based analysis phase error/failed",
+            Self::Background => "Background analysis phase error/failed",
+            Self::Slo => "SLO gate failed",
+        };
+        if message.is_empty() {
+            what.to_owned()
+        } else {
+            format!("{what}: {message}")
+        }
+    }
+}
+
+struct Wanted<'a> {
+    purpose: Purpose,
+    analysis: Option<&'a RolloutAnalysis>,
+    name: String,
+}
+
+/// The runs that the status as read asks for, in order of precedence: step, background, gate.
+fn wanted<'a>(seen: &Observed, spec: &'a Spec, sets: &Sets<'_>) -> Vec<Wanted<'a>> {
+    let read = &seen.rollout.status;
+    if !is_updating(seen, sets) || read.abort == Some(true) || read.promote_full == Some(true) {
+        return vec![];
+    }
+    let canary = spec.canary();
+    let at = cursor::index(read, canary.steps.len());
+    let mut list = vec![];
+    let mut want = |purpose: Purpose, analysis: Option<&'a RolloutAnalysis>| {
+        list.push(Wanted {
+            purpose,
+            analysis,
+            name: name(seen, sets, purpose),
+        });
+    };
+    if let Some(Step::Analysis(analysis)) = canary.steps.get(at) {
+        want(Purpose::Step(at), Some(analysis));
+    }
+    if let Some(background) = canary.background.as_ref().filter(|b| at >= b.starting_step) {
+        want(Purpose::Background, Some(&background.analysis));
+    }
+    if canary.slos.as_ref().is_some_and(|s| at >= s.starting_step) {
+        want(Purpose::Slo, None);
+    }
+    list
+}
+
+fn is_updating(seen: &Observed, sets: &Sets<'_>) -> bool {
+    let stable = seen.rollout.status.stable_rs.as_deref();
+    stable.is_some() && stable != Some(sets.canary.hash.as_str())
+}
+
+fn attempt(status: &RolloutStatus) -> u64 {
+    let attempt = status.serin.as_ref().and_then(|s| s.attempt).unwrap_or(0);
+    u64::try_from(attempt).unwrap_or(0)
+}
+
+fn name(seen: &Observed, sets: &Sets<'_>, purpose: Purpose) -> String {
+    template::run_name(
+        &seen.rollout.name,
+        &sets.canary.hash,
+        super::revision::revision_of(seen, Some(sets.canary)),
+        &purpose.suffix(),
+        attempt(&seen.rollout.status),
+    )
+}
+
+fn run<'a>(seen: &'a Observed, name: &str) -> Option<&'a Arc<AnalysisRun>> {
+    seen.runs
+        .iter()
+        .find(|run| run.metadata.name.as_deref() == Some(name))
+}
+
+fn phase(run: &AnalysisRun) -> &str {
+    run.status
+        .as_ref()
+        .and_then(|s| s.phase.as_deref())
+        .unwrap_or_default()
+}
+
+fn message(run: &AnalysisRun) -> &str {
+    run.status
+        .as_ref()
+        .and_then(|s| s.message.as_deref())
+        .unwrap_or_default()
+}
+
+fn is_finished(run: &AnalysisRun) -> bool {
+    matches!(
+        phase(run),
+        "Successful" | "Failed" | "Error" | "Inconclusive"
+    )
+}
+
+/// True before the update's first pod: the moment to see that everything it refers to is there.
+fn is_untouched(seen: &Observed, sets: &Sets<'_>) -> bool {
+    let read = &seen.rollout.status;
+    sets.canary.replicas == 0 && read.current_step_index.unwrap_or(0) == 0
+}
+
+/// Every analysis of the spec, with the path of its templates.
+fn references(spec: &Spec) -> Vec<(String, &RolloutAnalysis, bool)> {
+    let canary = spec.canary();
+    let background = canary.background.iter().map(|b| {
+        let path = "spec.strategy.canary.analysis.templates".to_owned();
+        (path, &b.analysis, false)
+    });
+    let steps = canary
+        .steps
+        .iter()
+        .enumerate()
+        .filter_map(|(i, step)| match step {
+            Step::Analysis(analysis) => {
+                let path = format!("spec.strategy.canary.steps[{i}].analysis.templates");
+                Some((path, &**analysis, true))
+            }
+            Step::SetWeight(_) | Step::Pause(_) => None,
+        });
+    background.chain(steps).collect()
+}
+
+/// Templates that must be looked up: all that the spec names before the first pod of an update,
+/// later those of the runs that are to be made.
+pub(crate) fn needs(seen: &Observed, sets: &Sets<'_>) -> Vec<Need> {
+    let Ok(spec) = &seen.rollout.spec else {
+        return vec![];
+    };
+    let to_make = wanted(seen, spec, sets);
+    let mut analyses: Vec<&RolloutAnalysis> = to_make
+        .iter()
+        .filter(|w| run(seen, &w.name).is_none())
+        .filter_map(|w| w.analysis)
+        .collect();
+    if is_untouched(seen, sets) && is_updating(seen, sets) {
+        analyses.extend(
+            references(spec)
+                .into_iter()
+                .map(|(_, analysis, _)| analysis),
+        );
+    }
+    analyses
+        .into_iter()
+        .flat_map(|analysis| closure(seen, analysis).unknown)
+        .map(|(name, is_cluster)| Need::AnalysisTemplate(TemplateRef { name, is_cluster }))
+        .collect()
+}
+
+fn closure(seen: &Observed, analysis: &RolloutAnalysis) -> template::Closure {
+    let roots: Vec<template::Name> = analysis
+        .templates
+        .iter()
+        .flatten()
+        .map(|t| {
+            (
+                t.template_name.clone().unwrap_or_default(),
+                t.cluster_scope == Some(true),
+            )
+        })
+        .collect();
+    template::closure(&roots, |(name, is_cluster)| {
+        let key = TemplateRef {
+            name: name.clone(),
+            is_cluster: *is_cluster,
+        };
+        match seen.answers.analysis_templates.get(&key) {
+            None => template::Found::Unknown,
+            Some(None) => template::Found::Absent,
+            Some(Some(spec)) => template::Found::There(Arc::clone(spec)),
+        }
+    })
+}
+
+/// Makes, follows and ends the runs. True when a verdict changed the status, so that this turn
+/// only puts it on record.
+pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
+    let seen = d.seen;
+    let wanted = wanted(seen, d.spec, sets);
+    end_unwanted(d, &wanted);
+    if is_untouched(seen, sets) && is_updating(seen, sets) {
+        check_references(d);
+    }
+    // Nothing to judge, and nobody to ask about: runs that are there go on, none begins.
+    if d.spec.replicas == 0 {
+        return false;
+    }
+    let mut changed = false;
+    let has_background = wanted.iter().any(|w| w.purpose == Purpose::Background);
+    for want in &wanted {
+        match run(seen, &want.name) {
+            None => make(d, sets, want),
+            Some(run) => {
+                let shown = want.purpose != Purpose::Slo || !has_background;
+                follow(d, want, run, shown);
+                changed = changed || is_outdated(d, sets, want, run) || judge(d, sets, want, run);
+            }
+        }
+        if changed {
+            break;
+        }
+    }
+    changed
+}
+
+/// Faults of the templates that the spec names, before anything is started (L29).
+fn check_references(d: &mut Draft<'_>) {
+    let spec = d.spec;
+    for (path, analysis, is_step) in references(spec) {
+        let found = closure(d.seen, analysis);
+        d.faults.extend(template_faults(&path, &found, is_step));
+    }
+    if !d.faults.is_empty() {
+        d.wake.at(after(d.now(), 20));
+    }
+}
+
+fn template_faults(path: &str, found: &template::Closure, is_step: bool) -> Vec<Fault> {
+    let absent = found.absent.iter().map(|name| {
+        let message = template::absent_message(name);
+        Fault::invalid(path, format!("{:?}", name.0), message)
+    });
+    let mut faults: Vec<Fault> = absent.collect();
+    if is_step {
+        for (name, spec) in &found.templates {
+            let endless = template::endless_message(name, spec);
+            let all = endless
+                .into_iter()
+                .map(|m| Fault::invalid(path, format!("{:?}", name.0), m));
+            faults.extend(all);
+        }
+    }
+    faults
+}
+
+/// The objectives in the spec are no longer those of the gate's run: a run of their own is made,
+/// under the next attempt's name. True when it is so.
+fn is_outdated(d: &mut Draft<'_>, sets: &Sets<'_>, want: &Wanted<'_>, run: &AnalysisRun) -> bool {
+    if want.purpose != Purpose::Slo {
+        return false;
+    }
+    let Ok(today) = build_gate(d, sets, want) else {
+        return false;
+    };
+    if today.spec.metrics == run.spec.metrics {
+        return false;
+    }
+    d.note("the objectives changed: they are measured anew");
+    cursor::next_attempt(d);
+    true
+}
+
+/// Runs of other steps, revisions or attempts measure no longer.
+fn end_unwanted(d: &mut Draft<'_>, wanted: &[Wanted<'_>]) {
+    for run in &d.seen.runs {
+        let name = run.metadata.name.as_deref().unwrap_or_default();
+        let is_ending =
+            run.spec.terminate == Some(true) || run.metadata.deletion_timestamp.is_some();
+        if !is_finished(run) && !is_ending && wanted.iter().all(|w| w.name != name) {
+            d.terminate_run(run);
+        }
+    }
+}
+
+/// Creates the run; what is wrong with it makes the Rollout invalid, with all faults (L29, L36).
+fn make(d: &mut Draft<'_>, sets: &Sets<'_>, want: &Wanted<'_>) {
+    // Not while a pause waits for a person: a verdict then would be about nothing (C8).
+    let waits = d
+        .read()
+        .pause_conditions
+        .as_ref()
+        .is_some_and(|c| !c.is_empty());
+    if waits && matches!(want.purpose, Purpose::Step(_)) {
+        return;
+    }
+    match build(d, sets, want) {
+        Ok(run) => d.create_run(run),
+        Err(faults) => {
+            d.faults.extend(faults);
+            d.wake.at(after(d.now(), 20));
+        }
+    }
+}
+
+fn build(d: &Draft<'_>, sets: &Sets<'_>, want: &Wanted<'_>) -> Result<AnalysisRun, Vec<Fault>> {
+    let Some(analysis) = want.analysis else {
+        return build_gate(d, sets, want);
+    };
+    let path = match want.purpose {
+        Purpose::Step(index) => format!("spec.strategy.canary.steps[{index}].analysis.templates"),
+        Purpose::Background | Purpose::Slo => "spec.strategy.canary.analysis.templates".to_owned(),
+    };
+    let found = closure(d.seen, analysis);
+    let is_step = matches!(want.purpose, Purpose::Step(_));
+    let faults = template_faults(&path, &found, is_step);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let request = request(
+        d,
+        sets,
+        want,
+        analysis,
+        found.templates.into_iter().map(|(_, t)| t).collect(),
+    );
+    template::build_run(&request).map_err(|all| {
+        all.into_iter()
+            .map(|m| Fault::invalid(&path, "", m))
+            .collect()
+    })
+}
+
+fn request(
+    d: &Draft<'_>,
+    sets: &Sets<'_>,
+    want: &Wanted<'_>,
+    analysis: &RolloutAnalysis,
+    templates: Vec<Arc<AnalysisTemplateSpec>>,
+) -> RunRequest {
+    let rollout = &d.seen.rollout;
+    RunRequest {
+        name: want.name.clone(),
+        namespace: rollout.namespace.clone(),
+        owner_name: rollout.name.clone(),
+        owner_uid: rollout.uid.clone(),
+        labels: labels(d, sets, want.purpose),
+        annotations: annotations(d, sets),
+        templates,
+        args: arguments(d, sets, analysis),
+        dry_run: analysis.dry_run.clone().unwrap_or_default(),
+        measurement_retention: analysis.measurement_retention.clone().unwrap_or_default(),
+        metadata: analysis.analysis_run_metadata.clone(),
+    }
+}
+
+fn annotations(d: &Draft<'_>, sets: &Sets<'_>) -> BTreeMap<String, String> {
+    let revision = super::revision::revision_of(d.seen, Some(sets.canary));
+    BTreeMap::from([(REVISION.to_owned(), revision.to_string())])
+}
+
+fn labels(d: &Draft<'_>, sets: &Sets<'_>, purpose: Purpose) -> BTreeMap<String, String> {
+    let mut labels: BTreeMap<String, String> = d
+        .spec
+        .selector
+        .get("matchLabels")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
+        .collect();
+    labels.insert(POD_HASH_LABEL.to_owned(), sets.canary.hash.clone());
+    labels.insert(ROLLOUT_TYPE.to_owned(), purpose.kind().to_owned());
+    if let Purpose::Step(index) = purpose {
+        labels.insert(STEP_INDEX.to_owned(), index.to_string());
+    }
+    if let Some(id) = d.seen.rollout.labels.get(INSTANCE_ID) {
+        labels.insert(INSTANCE_ID.to_owned(), id.clone());
+    }
+    labels
+}
+
+/// The Rollout's arguments as values: literal, a version's hash, or a field of the Rollout (N18).
+fn arguments(d: &Draft<'_>, sets: &Sets<'_>, analysis: &RolloutAnalysis) -> Vec<Argument> {
+    let rollout = &d.seen.rollout;
+    let object = json!({
+        "metadata": {
+            "name": rollout.name, "namespace": rollout.namespace, "uid": rollout.uid,
+            "labels": *rollout.labels, "annotations": *rollout.annotations,
+        },
+        "spec": {"replicas": d.spec.replicas},
+        "status": serde_json::to_value(d.read()).unwrap_or_default(),
+    });
+    let resolve = |arg: &crate::api::canary::AnalysisRunArgument| {
+        let from = arg.value_from.as_ref();
+        let hash = from.and_then(|f| f.pod_template_hash_value.as_deref());
+        let field = from.and_then(|f| f.field_ref.as_ref());
+        let value = match (hash, field) {
+            (Some("Stable"), _) => d.read().stable_rs.clone(),
+            (Some(_), _) => Some(sets.canary.hash.clone()),
+            (None, Some(field)) => template::field(&object, &field.field_path),
+            (None, None) => arg.value.clone(),
+        };
+        Argument {
+            name: arg.name.clone(),
+            value,
+            value_from: None,
+        }
+    };
+    analysis.args.iter().flatten().map(resolve).collect()
+}
+
+fn build_gate(
+    d: &Draft<'_>,
+    sets: &Sets<'_>,
+    want: &Wanted<'_>,
+) -> Result<AnalysisRun, Vec<Fault>> {
+    let Some(spec) = d.spec.canary().slos.as_ref() else {
+        return Err(vec![]);
+    };
+    if spec.prometheus.is_none() && d.seen.default_prometheus.is_none() {
+        return Err(vec![Fault::required(
+            "spec.strategy.canary.slos.prometheus",
+            "name the Prometheus to ask, or start the controller with --prometheus",
+        )]);
+    }
+    let rollout = &d.seen.rollout;
+    let context = SloContext {
+        namespace: rollout.namespace.clone(),
+        rollout: rollout.name.clone(),
+        uid: rollout.uid.clone(),
+        hash: sets.canary.hash.clone(),
+        stable_hash: d.read().stable_rs.clone().unwrap_or_default(),
+        revision: super::revision::revision_of(d.seen, Some(sets.canary)),
+        attempt: attempt(d.read()),
+        labels: labels(d, sets, want.purpose),
+    };
+    Ok(slo::build_run(spec, &context))
+}
+
+/// Shows the run in the status, and its changes of phase as events (N23).
+fn follow(d: &mut Draft<'_>, want: &Wanted<'_>, run: &AnalysisRun, shown: bool) {
+    let now = phase(run);
+    if now.is_empty() {
+        return;
+    }
+    let entry = AnalysisRunRef {
+        name: want.name.clone(),
+        status: now.to_owned(),
+        message: Some(message(run).to_owned()).filter(|m| !m.is_empty()),
+    };
+    if !shown {
+        return;
+    }
+    let canary = d.next.canary.get_or_insert_default();
+    let slot = match want.purpose {
+        Purpose::Step(_) => &mut canary.current_step_analysis_run_status,
+        Purpose::Background | Purpose::Slo => &mut canary.current_background_analysis_run_status,
+    };
+    let before = slot
+        .as_ref()
+        .filter(|r| r.name == entry.name)
+        .map(|r| r.status.clone());
+    *slot = Some(entry);
+    if before.as_deref() == Some(now) {
+        return;
+    }
+    let (kind, reason) = phase_event(now);
+    let note = format!(
+        "{} Analysis Run '{}' Status New: '{now}' Previous: '{}'",
+        want.purpose.kind(),
+        want.name,
+        before.as_deref().unwrap_or("NoPreviousStatus"),
+    );
+    d.event(Event { kind, reason, note });
+}
+
+fn phase_event(phase: &str) -> (EventKind, &'static str) {
+    match phase {
+        "Failed" => (EventKind::Warning, "AnalysisRunFailed"),
+        "Error" => (EventKind::Warning, "AnalysisRunError"),
+        "Inconclusive" => (EventKind::Normal, "AnalysisRunInconclusive"),
+        "Successful" => (EventKind::Normal, "AnalysisRunSuccessful"),
+        "Pending" => (EventKind::Normal, "AnalysisRunPending"),
+        _ => (EventKind::Normal, "AnalysisRunRunning"),
+    }
+}
+
+/// What the verdict means: a failure aborts, no verdict asks a person. True when it changed the
+/// status.
+fn judge(d: &mut Draft<'_>, sets: &Sets<'_>, want: &Wanted<'_>, run: &AnalysisRun) -> bool {
+    // A gate fails, or it holds; lack of data never aborts.
+    if want.purpose == Purpose::Slo {
+        let Some(Gate::Fail { message, .. }) = gate_of(d, Some(run)) else {
+            return false;
+        };
+        cursor::abort(d, sets, Some(&want.purpose.failure(&message)));
+        return true;
+    }
+    match phase(run) {
+        "Failed" | "Error" => {
+            cursor::abort(d, sets, Some(&want.purpose.failure(message(run))));
+            true
+        }
+        "Inconclusive" => inconclusive(d),
+        _ => false,
+    }
+}
+
+fn inconclusive(d: &mut Draft<'_>) -> bool {
+    let read = d.read();
+    let waits = read
+        .pause_conditions
+        .as_ref()
+        .is_some_and(|c| !c.is_empty());
+    let has_reason = read
+        .pause_conditions
+        .iter()
+        .flatten()
+        .any(|c| c.reason == reasons::INCONCLUSIVE_RUN);
+    if has_reason {
+        return false;
+    }
+    // A person cleared the pause without moving the step: the question is asked anew (C8).
+    if !waits && read.controller_pause == Some(true) {
+        d.next.controller_pause = None;
+        cursor::next_attempt(d);
+        return true;
+    }
+    cursor::enter_pause(d, reasons::INCONCLUSIVE_RUN);
+    true
+}
+
+/// The current step is an analysis: go on when it is Successful. Failure and no verdict are
+/// handled by [`steer`] before anything is scaled.
+pub(crate) fn step_verdict(d: &mut Draft<'_>, sets: &Sets<'_>, at: usize) {
+    if d.spec.replicas == 0 {
+        d.note("replicas is 0: there is no canary to judge, the analysis step passes");
+        cursor::advance(d, at);
+        return;
+    }
+    let name = name(d.seen, sets, Purpose::Step(at));
+    match run(d.seen, &name).map(|run| phase(run)) {
+        Some("Successful") => cursor::advance(d, at),
+        Some(now) => d.note(format!("waiting for analysis run {name} ({now})")),
+        None => d.note(format!("starting analysis run {name}")),
+    }
+}
+
+/// Asks the SLO gate at the current step; open where there is none.
+pub(crate) fn gate(d: &mut Draft<'_>, sets: &Sets<'_>) -> Gate {
+    let Some(spec) = d.spec.canary().slos.as_ref() else {
+        return Gate::Pass;
+    };
+    if d.spec.replicas == 0 {
+        d.note("replicas is 0: there is no canary to judge, the gate is not asked");
+        return Gate::Pass;
+    }
+    if cursor::index(d.read(), d.steps()) < spec.starting_step {
+        return Gate::Pass;
+    }
+    let name = name(d.seen, sets, Purpose::Slo);
+    let run = run(d.seen, &name).cloned();
+    gate_of(d, run.as_deref()).unwrap_or(Gate::Pass)
+}
+
+fn gate_of(d: &Draft<'_>, run: Option<&AnalysisRun>) -> Option<Gate> {
+    let spec = d.spec.canary().slos.as_ref()?;
+    let reached = d
+        .read()
+        .serin
+        .as_ref()
+        .and_then(|s| s.step_started_at.as_ref());
+    Some(slo::gate(
+        spec,
+        run,
+        reached.map_or(Timestamp::MIN, |t| t.0),
+    ))
+}
+
+/// Deletes finished runs beyond the history limits, and those whose ReplicaSet is gone (A14).
+pub(crate) fn clean_up(d: &mut Draft<'_>, sets: &Sets<'_>) {
+    let seen = d.seen;
+    let current: Vec<String> = wanted(seen, d.spec, sets)
+        .into_iter()
+        .map(|w| w.name)
+        .chain(shown(&d.next))
+        .collect();
+    let hash_of = |run: &AnalysisRun| {
+        run.metadata
+            .labels
+            .as_ref()
+            .and_then(|l| l.get(POD_HASH_LABEL))
+            .cloned()
+    };
+    let mut finished: Vec<&Arc<AnalysisRun>> = seen
+        .runs
+        .iter()
+        .filter(|run| is_finished(run) && run.metadata.deletion_timestamp.is_none())
+        .filter(|run| {
+            !current
+                .iter()
+                .any(|name| run.metadata.name.as_ref() == Some(name))
+        })
+        .collect();
+    finished.sort_by(|a, b| {
+        let key = |r: &AnalysisRun| r.metadata.creation_timestamp.as_ref().map(|t| t.0);
+        (key(b), &b.metadata.name).cmp(&(key(a), &a.metadata.name))
+    });
+    let (mut good, mut bad) = (0_u32, 0_u32);
+    for run in finished {
+        let is_orphan = hash_of(run)
+            .is_none_or(|hash| !sets.all().any(|rs| rs.hash == hash && !rs.is_deleting));
+        let (kept, limit) = if phase(run) == "Successful" {
+            (&mut good, d.spec.successful_run_history_limit)
+        } else {
+            (&mut bad, d.spec.unsuccessful_run_history_limit)
+        };
+        if is_orphan || *kept >= limit {
+            d.delete_run(run);
+        } else {
+            *kept = kept.saturating_add(1);
+        }
+    }
+}
+
+fn shown(status: &RolloutStatus) -> Vec<String> {
+    let canary = status.canary.as_ref();
+    let refs = canary.into_iter().flat_map(|c| {
+        [
+            &c.current_step_analysis_run_status,
+            &c.current_background_analysis_run_status,
+        ]
+    });
+    refs.flatten().map(|r| r.name.clone()).collect()
+}

@@ -1,0 +1,123 @@
+//! The validated Rollout: defaults applied, durations parsed, strategy an enum. Everything after
+//! `lower` reads this and never the wire type. Knows no rule.
+
+use std::collections::BTreeMap;
+
+use super::slo::SloSpec;
+use crate::api::canary::RolloutAnalysis;
+
+/// A Rollout's spec after `lower`.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Pods wanted in all.
+    pub replicas: u32,
+    /// `spec.replicas` is absent: it is written back as 1 so that autoscalers can read it.
+    pub replicas_unset: bool,
+    /// The selector as written (JSON of a LabelSelector).
+    pub selector: serde_json::Value,
+    /// `spec.selector` as clients of the scale sub-resource read it: `app=web,tier in (a,b)`.
+    pub selector_text: String,
+    /// Labels of the pod template.
+    pub template_labels: BTreeMap<String, String>,
+    /// Seconds a pod must be ready before it counts as available.
+    pub min_ready_seconds: u32,
+    /// How many old ReplicaSets to keep.
+    pub revision_history_limit: u32,
+    /// A person froze the update.
+    pub paused: bool,
+    /// Seconds without progress after which the update counts as stuck.
+    pub progress_deadline_seconds: u32,
+    /// A stuck update is aborted.
+    pub progress_deadline_abort: bool,
+    /// How many finished runs to keep, by outcome.
+    pub successful_run_history_limit: u32,
+    /// How many failed, errored and inconclusive runs to keep.
+    pub unsuccessful_run_history_limit: u32,
+    /// How to go from one revision to the next.
+    pub strategy: Strategy,
+}
+
+/// The strategies this release carries out.
+#[derive(Clone, Debug)]
+pub enum Strategy {
+    /// Step by step.
+    Canary(Canary),
+}
+
+impl Spec {
+    /// The canary strategy.
+    pub fn canary(&self) -> &Canary {
+        match &self.strategy {
+            Strategy::Canary(canary) => canary,
+        }
+    }
+}
+
+/// The canary strategy, scaled by ReplicaSets.
+#[derive(Clone, Debug)]
+pub struct Canary {
+    /// The steps in order; none means a rolling update.
+    pub steps: Vec<Step>,
+    /// `currentStepHash` of these steps; computed as existing clients do (decisions §5).
+    pub step_hash: String,
+    /// As written, resolved against replicas by `replicas::fenceposts`.
+    pub max_surge: Bound,
+    /// As written, resolved against replicas by `replicas::fenceposts`.
+    pub max_unavailable: Bound,
+    /// Analysis that runs beside the steps.
+    pub background: Option<Background>,
+    /// Objectives that gate every step from `starting_step` on.
+    pub slos: Option<SloSpec>,
+}
+
+/// A surge or unavailability bound: pods, or percent of the replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// That many pods.
+    Pods(u32),
+    /// Percent of `spec.replicas`.
+    Percent(u32),
+}
+
+/// One canary step.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Percent of the pods (without a traffic router) that shall be canary.
+    SetWeight(u32),
+    /// Wait; for a person when no duration is given.
+    Pause(Pause),
+    /// Run an analysis and wait for its verdict.
+    Analysis(Box<RolloutAnalysis>),
+}
+
+/// A pause step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Whole seconds, `None` until a person promotes.
+    pub seconds: Option<i64>,
+    /// The duration as written, for events: `30s`, `120`.
+    pub text: Option<String>,
+}
+
+/// Analysis that starts at a step and goes on until the end.
+#[derive(Clone, Debug)]
+pub struct Background {
+    /// What to run.
+    pub analysis: RolloutAnalysis,
+    /// First step (index) at which it runs.
+    pub starting_step: usize,
+}
+
+impl Step {
+    /// As the step reads in events and in the printed tree: `setWeight: 20`, `pause: 30s`.
+    pub fn text(&self) -> String {
+        match self {
+            Self::SetWeight(w) => format!("setWeight: {w}"),
+            Self::Pause(Pause {
+                text: Some(text), ..
+            }) => format!("pause: {text}"),
+            Self::Pause(Pause { text: None, .. }) => "pause".to_owned(),
+            Self::Analysis(_) => "analysis".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Phase and message, in the order of the contract (A17).
+
+use super::is_complete;
+use crate::planner::draft::Draft;
+use crate::planner::reasons;
+use crate::planner::revision::Sets;
+
+/// Sets phase and message from conditions, pauses and counts.
+pub(super) fn set(d: &mut Draft<'_>, sets: &Sets<'_>) {
+    let (phase, message) = judge(d, sets);
+    d.next.phase = Some(phase.to_owned());
+    d.next.message = (!message.is_empty()).then_some(message);
+}
+
+fn judge(d: &Draft<'_>, sets: &Sets<'_>) -> (&'static str, String) {
+    let next = &d.next;
+    for c in &next.conditions {
+        // Only the conditions of the contract speak here; ours follow from the phase.
+        if c.type_ != reasons::INVALID_SPEC && c.type_ != reasons::PROGRESSING {
+            continue;
+        }
+        let reason = c.reason.as_deref().unwrap_or_default();
+        if reason == reasons::INVALID_SPEC
+            || reason == reasons::ROLLOUT_ABORTED
+            || reason == reasons::DEADLINE_EXCEEDED
+        {
+            let message = c.message.as_deref().unwrap_or_default();
+            return (reasons::PHASE_DEGRADED, format!("{reason}: {message}"));
+        }
+    }
+    if d.spec.paused {
+        return (reasons::PHASE_PAUSED, "manually paused".to_owned());
+    }
+    let held = next
+        .serin
+        .as_ref()
+        .and_then(|s| s.hold.as_ref())
+        .map(|h| h.reason.as_str());
+    if d.is_stable_gone {
+        return (
+            reasons::PHASE_DEGRADED,
+            format!("StableGone: {}", super::stable_gone_text(next)),
+        );
+    }
+    // A question to a person comes before a timer that runs beside it.
+    let mut pauses = next.pause_conditions.iter().flatten();
+    let asked = pauses
+        .clone()
+        .find(|c| c.reason == reasons::INCONCLUSIVE_RUN);
+    if let Some(first) = asked.or_else(|| pauses.next()) {
+        let message = match held {
+            Some(why) => format!("{} (held by SLO gate: {why})", first.reason),
+            None => first.reason.clone(),
+        };
+        return (reasons::PHASE_PAUSED, message);
+    }
+    let progressing = |text: &str| (reasons::PHASE_PROGRESSING, text.to_owned());
+    let updated = next.updated_replicas.unwrap_or(0);
+    let wanted = i64::from(d.spec.replicas);
+    if updated < wanted {
+        return progressing("more replicas need to be updated");
+    }
+    if next.available_replicas.unwrap_or(0) < updated {
+        return progressing("updated replicas are still becoming available");
+    }
+    if let Some(why) = held {
+        return progressing(&format!("waiting for SLO gate: {why}"));
+    }
+    let is_draining = sets
+        .all()
+        .any(|rs| rs.uid != sets.canary.uid && rs.replicas > 0);
+    if next.replicas.unwrap_or(0) > updated || (is_complete(next) && is_draining) {
+        return progressing("old replicas are pending termination");
+    }
+    if !is_complete(next) {
+        return progressing("waiting for all steps to complete");
+    }
+    (reasons::PHASE_HEALTHY, String::new())
+}

@@ -1,0 +1,334 @@
+//! The rehearsal's world: one clock, one queue, a cluster, a controller, a script. Pops the earliest
+//! event, sets the clock, lets it happen. Decides nothing about rollouts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::actions::Script;
+use super::clock::{Ms, Queue, epoch, plus};
+use super::cluster::Cluster;
+use super::controller::Controller;
+use super::event::{Happen, Kind};
+use super::faults::Faults;
+use super::recorder::Recorder;
+use super::rehearsal::Rehearsal;
+use crate::planner::observed::Observed;
+use crate::planner::plan::{Event, Outcome, Plan, Write};
+
+/// Looks on, for tests: every plan, and every write that was carried out.
+pub trait Watcher {
+    /// A plan was made.
+    fn planned(&mut self, _seen: &Observed, _plan: &Plan) {}
+
+    /// A write was carried out; `before` is what was true until then.
+    fn wrote(
+        &mut self,
+        _world: &World<'_>,
+        _write: &Write,
+        _outcome: &Outcome,
+        _seen: &Observed,
+        _before: &Census,
+    ) {
+    }
+}
+
+/// Sizes of all ReplicaSets, and what is really available.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// By name: `spec.replicas`, available by status, available in truth.
+    pub sets: BTreeMap<String, (u32, u32, u32)>,
+    /// `spec.replicas` of the Rollout.
+    pub desired: u32,
+}
+
+/// Everything that happens.
+pub struct World<'a> {
+    /// The time it is.
+    pub now: Timestamp,
+    /// When the story begins.
+    pub start: Timestamp,
+    /// What is to come.
+    pub queue: Queue<Happen>,
+    /// The API server and the pods.
+    pub cluster: Cluster,
+    /// The controller's memory.
+    pub controller: Controller,
+    /// Faults to come.
+    pub faults: Faults,
+    /// What is rehearsed.
+    pub rehearsal: &'a Rehearsal,
+    /// Writes the story down; absent where nobody reads it.
+    pub recorder: Option<Recorder>,
+    /// Looks on, for tests.
+    pub watcher: Option<Box<dyn Watcher + 'a>>,
+    /// Until when the metric provider does not answer.
+    pub(super) prometheus_back: Timestamp,
+    /// How old the list is that the next start of the controller gets.
+    pub(super) old_list: Option<Ms>,
+    pub(super) script: Script,
+    /// When a Rollout or a ReplicaSet changed last.
+    pub(super) changed: Timestamp,
+    seen_version: u64,
+}
+
+/// Why a story ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing is left to do.
+    Settled,
+    /// Only a person could go on.
+    Waiting,
+    /// The time was up.
+    TimeUp,
+}
+
+/// How long nothing must change before a settled story ends.
+const QUIET: Ms = 10_000;
+/// How long nothing must change before a story ends that only a person could continue.
+const PATIENCE: Ms = 120_000;
+/// How long the first version may take to become Healthy before the story begins.
+const WARM_UP: Ms = 3_600_000;
+
+impl<'a> World<'a> {
+    /// A world in which nothing has happened yet.
+    pub fn new(rehearsal: &'a Rehearsal) -> Self {
+        let mut cluster = Cluster::new(rehearsal.lag);
+        for version in &rehearsal.versions {
+            cluster
+                .workloads
+                .set_behaviour(&version.image, version.how.clone());
+        }
+        let templates = rehearsal.manifests.templates.iter();
+        cluster.templates = templates
+            .map(|(name, spec)| (name.clone(), Arc::new(spec.clone())))
+            .collect();
+        Self {
+            now: epoch(),
+            start: epoch(),
+            queue: Queue::new(),
+            cluster,
+            controller: Controller::default(),
+            faults: Faults::default(),
+            rehearsal,
+            recorder: None,
+            watcher: None,
+            prometheus_back: epoch(),
+            old_list: None,
+            script: Script::new(&rehearsal.script),
+            changed: epoch(),
+            seen_version: 0,
+        }
+    }
+
+    /// The first version is applied and becomes Healthy; the story begins at the next whole second.
+    /// False when it did not become Healthy.
+    pub fn warm_up(&mut self) -> bool {
+        self.cluster
+            .create_rollout(self.now, &self.rehearsal.rollout, &mut self.queue);
+        self.start_controller(None);
+        let limit = plus(self.now, WARM_UP);
+        while self.step(limit) {
+            if self.phase() == "Healthy" && self.is_quiet(QUIET) {
+                break;
+            }
+        }
+        self.begin();
+        self.phase() == "Healthy"
+    }
+
+    /// The story begins with an empty cluster.
+    pub fn begin_empty(&mut self) {
+        self.begin();
+        self.cluster
+            .create_rollout(self.now, &self.rehearsal.rollout, &mut self.queue);
+        self.start_controller(None);
+    }
+
+    fn begin(&mut self) {
+        let whole = self.now.as_second() + 1;
+        self.start = Timestamp::from_second(whole).unwrap_or(self.now);
+        while self.queue.next_at().is_some_and(|at| at < self.start) {
+            self.step(self.start);
+        }
+        self.now = self.start;
+        self.changed = self.start;
+        for (index, delay) in self.script.timed() {
+            self.queue.push(plus(self.start, delay), Happen::Act(index));
+        }
+    }
+
+    /// Plays until the story ends by itself, or until `until` after its start.
+    pub fn play(&mut self, until: Ms) -> Ending {
+        let limit = plus(self.start, until);
+        self.sample();
+        loop {
+            self.look_for_triggers();
+            if let Some(ending) = self.ending() {
+                return ending;
+            }
+            if !self.step(limit) {
+                let is_over = self.queue.next_at().is_none();
+                return if is_over {
+                    Ending::Settled
+                } else {
+                    Ending::TimeUp
+                };
+            }
+        }
+    }
+
+    /// Lets the next event happen, unless it lies beyond `limit`.
+    pub fn step(&mut self, limit: Timestamp) -> bool {
+        if self.queue.next_at().is_none_or(|at| at > limit) {
+            return false;
+        }
+        let Some((at, event)) = self.queue.pop() else {
+            return false;
+        };
+        self.now = at;
+        self.happen(event);
+        let version = self.cluster.last_version();
+        if version != self.seen_version {
+            self.seen_version = version;
+            self.changed = self.now;
+            self.sample();
+        }
+        true
+    }
+
+    fn happen(&mut self, event: Happen) {
+        let now = self.now;
+        match event {
+            Happen::Deliver(kind) => self.delivered(kind),
+            Happen::Sync(set) => self.cluster.sync(now, &set, &mut self.queue),
+            Happen::Pod { set, pod, serial } => {
+                self.cluster
+                    .pod_happens(now, (&set, pod, serial), &mut self.queue);
+            }
+            Happen::Gone { set, pod } => self.cluster.pod_gone(&set, pod),
+            Happen::Turn => self.turn(),
+            Happen::RunTurn(run) => self.run_turn(&run),
+            Happen::Answer(task) => self.answered(task),
+            Happen::Act(index) => self.act(index),
+            Happen::Start => {
+                let old_list = self.old_list.take();
+                self.tell_fault("controller starts again");
+                self.start_controller(old_list);
+            }
+            Happen::Thaw(kind) => {
+                let thawed = match kind {
+                    Kind::Rollouts => self.cluster.rollouts.thaw(),
+                    Kind::ReplicaSets => self.cluster.replica_sets.thaw(),
+                    Kind::Runs => self.cluster.runs.thaw(),
+                };
+                if thawed {
+                    self.delivered(kind);
+                }
+            }
+            Happen::Tick => {}
+        }
+    }
+
+    /// Phase of the Rollout, empty before it has one.
+    pub fn phase(&self) -> &str {
+        let rollout = self.cluster.rollout();
+        rollout
+            .and_then(|rollout| rollout.seen.status.phase.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// True when nothing has changed for so long, and nothing will within that time.
+    fn is_quiet(&self, quiet: Ms) -> bool {
+        let until = plus(self.changed, quiet).max(self.now);
+        self.queue.next_at().is_none_or(|at| at > until)
+    }
+
+    /// Why the story ends now, if it does.
+    fn ending(&self) -> Option<Ending> {
+        let cluster = &self.cluster;
+        let sees_all = cluster.rollouts.is_caught_up()
+            && cluster.replica_sets.is_caught_up()
+            && cluster.runs.is_caught_up();
+        let is_idle = self.controller.is_up && !self.controller.is_retrying();
+        if self.script.is_pending() || !is_idle || !sees_all {
+            return None;
+        }
+        let status = &self.cluster.rollout()?.seen.status;
+        let is_aborted = status.abort == Some(true);
+        match self.phase() {
+            "Healthy" if self.is_quiet(QUIET) => Some(Ending::Settled),
+            "Degraded" if is_aborted && self.is_quiet(QUIET) => Some(Ending::Settled),
+            "Degraded" if self.is_quiet(PATIENCE) => Some(Ending::Waiting),
+            "Paused" if self.waits_for_a_person() && self.is_quiet(QUIET) => Some(Ending::Waiting),
+            _ => None,
+        }
+    }
+
+    /// A pause without an end, or a frozen update.
+    fn waits_for_a_person(&self) -> bool {
+        use crate::planner::spec::Step;
+        let Some(rollout) = self.cluster.rollout() else {
+            return false;
+        };
+        let Ok(spec) = &rollout.seen.spec else {
+            return true;
+        };
+        let index = rollout.seen.status.current_step_index.unwrap_or(0);
+        let step = usize::try_from(index)
+            .ok()
+            .and_then(|index| spec.canary().steps.get(index));
+        let is_timed = matches!(step, Some(Step::Pause(pause)) if pause.seconds.is_some());
+        spec.paused || !is_timed
+    }
+
+    /// Sizes of everything, for those who look on.
+    pub fn census(&self) -> Census {
+        let sets = self.cluster.replica_sets.truth().iter().map(|(name, set)| {
+            let truly = self.cluster.workloads.available(set, self.now);
+            (name.clone(), (set.seen.replicas, set.seen.available, truly))
+        });
+        let rollout = self.cluster.rollout();
+        let desired = rollout.and_then(|r| r.seen.spec.as_ref().ok().map(|spec| spec.replicas));
+        Census {
+            sets: sets.collect(),
+            desired: desired.unwrap_or(0),
+        }
+    }
+
+    /// Writes down the state as it is.
+    pub(super) fn sample(&mut self) {
+        let Some(mut recorder) = self.recorder.take() else {
+            return;
+        };
+        recorder.sample(self);
+        self.recorder = Some(recorder);
+    }
+
+    pub(super) fn report(&mut self, event: &Event) {
+        let Some(mut recorder) = self.recorder.take() else {
+            return;
+        };
+        recorder.event(self, event);
+        self.recorder = Some(recorder);
+    }
+
+    pub(super) fn tell_fault(&mut self, text: &str) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.fault(self.now, text);
+        }
+    }
+
+    pub(super) fn record_run(
+        &mut self,
+        before: &crate::api::AnalysisRun,
+        after: &crate::api::AnalysisRun,
+    ) {
+        let Some(mut recorder) = self.recorder.take() else {
+            return;
+        };
+        recorder.run(self, before, after);
+        self.recorder = Some(recorder);
+    }
+}

@@ -1,0 +1,125 @@
+#!/bin/sh
+# Installs what the real tests and `make demo-live` need and this machine lacks, saying what; quiet when all is there.
+#
+#   openssl, setpriv, flock   by apt, where missing
+#   Go 1.26 or newer          only to build the control plane; by apt, then Go's own module proxy, into $SERIN_CACHE/go
+#   Prometheus                from Debian's package, unpacked into $SERIN_CACHE/prometheus: no service is started
+#
+#   SERIN_CACHE          where caches live, default .cache at the top of the repository (outside git)
+#   SERIN_PROMETHEUS     a Prometheus server to use in place of one from the path or from Debian
+#   KUBEBUILDER_ASSETS   a directory that has the control plane already: Go is not needed
+#
+# `install.sh --where-prometheus` prints the Prometheus server that tests use.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${SERIN_CACHE:-$(cd "$here/../.." && pwd)/.cache}
+unpacked=$cache/prometheus/usr/bin/prometheus
+
+say() { echo "install: $*" >&2; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        say "this needs root and there is no sudo; run as root: $*"
+        exit 1
+    fi
+}
+
+# A package list is fetched once, and only when something is lacking.
+know_packages() {
+    if ! command -v apt-get >/dev/null; then
+        say "$1 is missing and this is no Debian: install it by hand and run this again"
+        exit 1
+    fi
+    if ! apt-cache show "$2" >/dev/null 2>&1; then
+        say "fetching Debian's package lists"
+        as_root apt-get update -qq
+    fi
+}
+
+# need COMMAND PACKAGE
+need() {
+    if command -v "$1" >/dev/null; then
+        return
+    fi
+    know_packages "$1" "$2"
+    say "installing Debian's $2, for $1"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null
+}
+
+prometheus_path() {
+    if [ -n "${SERIN_PROMETHEUS:-}" ]; then
+        echo "$SERIN_PROMETHEUS"
+    elif command -v prometheus >/dev/null; then
+        command -v prometheus
+    else
+        echo "$unpacked"
+    fi
+}
+
+# Unpacked, not installed: Debian's package would start a server of its own.
+need_prometheus() {
+    if [ -x "$(prometheus_path)" ]; then
+        return
+    fi
+    if [ -n "${SERIN_PROMETHEUS:-}" ]; then
+        say "SERIN_PROMETHEUS is $SERIN_PROMETHEUS, and no program is there: correct it or unset it"
+        exit 1
+    fi
+    know_packages prometheus prometheus
+    say "unpacking Debian's prometheus into $cache/prometheus (no service is started)"
+    rm -rf "$cache/prometheus"
+    mkdir -p "$cache/prometheus"
+    (
+        cd "$cache/prometheus"
+        apt-get download -qq prometheus 2>apt.log || { cat apt.log >&2; exit 1; }
+        dpkg-deb -x prometheus_*.deb .
+        rm -f prometheus_*.deb apt.log
+    )
+    "$unpacked" --version >/dev/null
+}
+
+# True when this Go can build the control plane, if need be by fetching the toolchain that go.mod names.
+go_will_do() {
+    command -v "$1" >/dev/null || return 1
+    version=$("$1" version 2>/dev/null | sed -n 's/.* go1\.\([0-9]*\).*/\1/p')
+    [ "${version:-0}" -ge 26 ] && return 0
+    [ "${version:-0}" -ge 21 ] && [ "$("$1" env GOTOOLCHAIN)" != local ]
+}
+
+need_go() {
+    if [ -n "${KUBEBUILDER_ASSETS:-}" ] || go_will_do go || go_will_do "$cache/go/bin/go"; then
+        return
+    fi
+    need go golang-go
+    if go_will_do go; then
+        return
+    fi
+    # Debian's Go may be too old to fetch its successor by itself, but not to download a module; the checksum
+    # database of Go vouches for it.
+    arch=$(go env GOHOSTARCH)
+    toolchain=golang.org/toolchain@v0.0.1-go1.26.8.linux-$arch
+    say "Go $(go env GOVERSION) is too old, fetching $toolchain into $cache/go"
+    mkdir -p "$cache"
+    dir=$(cd "$cache" && GO111MODULE=on GOFLAGS=-mod=mod go mod download -json "$toolchain" | sed -n 's/^[[:space:]]*"Dir": "\(.*\)",*$/\1/p')
+    rm -rf "$cache/go"
+    cp -r "$dir" "$cache/go"
+    chmod -R u+w "$cache/go"
+    chmod -R a+x "$cache/go/bin" "$cache/go/pkg/tool"
+    go_will_do "$cache/go/bin/go" || { say "the Go in $cache/go does not run"; exit 1; }
+}
+
+if [ "${1:-}" = --where-prometheus ]; then
+    prometheus_path
+    exit 0
+fi
+
+need openssl openssl
+need setpriv util-linux
+need flock util-linux
+need_go
+need_prometheus

@@ -1,0 +1,161 @@
+//! What the documents show is true: manifests in them are valid, rehearsals in them come out as they
+//! say, flags and files they name exist.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+const DOCS: [&str; 6] = [
+    "README.md",
+    "docs/rehearsal.md",
+    "docs/gates.md",
+    "docs/controller.md",
+    "docs/differences.md",
+    "CONTRIBUTING.md",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(doc: &str) -> String {
+    fs::read_to_string(root().join(doc)).unwrap()
+}
+
+/// Fenced blocks of a language, in order.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let mut found = vec![];
+    let mut open: Option<String> = None;
+    for line in text.lines() {
+        match (&mut open, line.trim()) {
+            (None, fence) if fence == format!("```{language}") => open = Some(String::new()),
+            (Some(block), "```") => {
+                found.push(std::mem::take(block));
+                open = None;
+            }
+            (Some(block), _) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            (None, _) => {}
+        }
+    }
+    found
+}
+
+fn scratch(name: &str) -> PathBuf {
+    // Next to docs/, so that paths relative to a document hold.
+    let folder = root().join("target/docs");
+    fs::create_dir_all(&folder).unwrap();
+    folder.join(name)
+}
+
+fn serin(args: &[&str]) -> (i32, String) {
+    let out = Command::new(env!("CARGO_BIN_EXE_serin"))
+        .args(args)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let text =
+        String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    (out.status.code().unwrap_or(-1), text)
+}
+
+#[test]
+fn every_yaml_block_is_valid_or_plays_as_it_says() {
+    let mut checked = 0;
+    for doc in DOCS {
+        for (i, block) in blocks(&read(doc), "yaml").iter().enumerate() {
+            let value: Value = serde_saphyr::from_str(block).unwrap();
+            let file = scratch(&format!("{}-{i}.yaml", doc.replace('/', "-")));
+            let (verb, text) = if value.get("manifests").is_some() {
+                let here = block.replace("../examples/", "../../examples/");
+                ("rehearse", here)
+            } else if value.get("strategy").is_some() {
+                let mut spec = json!({
+                    "selector": {"matchLabels": {"app": "a"}},
+                    "template": {"metadata": {"labels": {"app": "a"}},
+                        "spec": {"containers": [{"name": "a", "image": "a:1"}]}},
+                });
+                spec["strategy"] = value["strategy"].clone();
+                let rollout = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
+                    "metadata": {"name": "a"}, "spec": spec});
+                ("lint", rollout.to_string())
+            } else {
+                ("lint", block.clone())
+            };
+            fs::write(&file, text).unwrap();
+            let (code, said) = serin(&[verb, file.to_str().unwrap()]);
+            assert_eq!(code, 0, "{doc}, block {i}: {said}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 3, "the documents lost their examples");
+}
+
+#[test]
+fn flags_and_files_that_documents_name_exist() {
+    let (_, help) = serin(&["controller", "--help"]);
+    let mut wrong = vec![];
+    for line in read("docs/controller.md")
+        .lines()
+        .filter(|l| l.starts_with("| `--"))
+    {
+        let flags = line.split('|').nth(1).unwrap();
+        for flag in flags.split('`').filter(|w| w.starts_with("--")) {
+            if !help.contains(flag) {
+                wrong.push(format!("docs/controller.md: no flag {flag}"));
+            }
+        }
+    }
+    for doc in DOCS {
+        let text = read(doc);
+        for word in text.split(|c: char| c.is_whitespace() || "()`,;".contains(c)) {
+            let is_path =
+                (word.starts_with("examples/") || word.starts_with("docs/")) && word.contains('.');
+            if is_path && !root().join(word.trim_end_matches(['.', ':'])).exists() {
+                wrong.push(format!("{doc}: there is no {word}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn tests_and_files_that_the_differences_name_exist() {
+    let mut sources = String::new();
+    let mut folders = vec![root().join("src"), root().join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                sources.push_str(&fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    for row in read("docs/differences.md")
+        .lines()
+        .filter(|l| l.starts_with("| "))
+    {
+        let cell = row
+            .trim_end_matches(['|', ' '])
+            .rsplit('|')
+            .next()
+            .unwrap_or_default();
+        for name in cell
+            .split('`')
+            .filter(|n| !n.contains(' ') && !n.contains(',') && n.len() > 3)
+        {
+            let is_there = if name.contains('/') {
+                root().join("src").join(name).exists()
+            } else {
+                sources.contains(&format!("fn {name}("))
+            };
+            assert!(is_there, "docs/differences.md: there is no {name}");
+        }
+    }
+}

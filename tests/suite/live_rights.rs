@@ -1,0 +1,102 @@
+//! deploy/ on a real API server: the controller works with the rights of deploy/rbac.yaml and no
+//! others, and its pods are let into its namespace.
+
+use std::path::Path;
+
+use serin::api::AnalysisRun;
+
+use crate::bench::control_plane::User;
+use crate::cluster::{self, Cluster};
+use crate::controller::{Serin, at, phase, space, web};
+
+fn kubectl(cluster: &Cluster, args: &[&str]) -> String {
+    let output = cluster.plane.kubectl().args(args).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "kubectl {args:?}: {said}");
+    String::from_utf8(output.stdout).unwrap() + &said
+}
+
+fn deploy(cluster: &Cluster, file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("deploy")
+        .join(file);
+    kubectl(cluster, &["apply", "-f", &path.display().to_string()])
+}
+
+#[tokio::test]
+async fn the_rights_of_rbac_yaml_are_enough() {
+    let Some(space) = space("rights").await else {
+        return;
+    };
+    let cluster = cluster::shared().unwrap();
+    deploy(cluster, "namespace.yaml");
+    deploy(cluster, "rbac.yaml");
+    let token = kubectl(
+        cluster,
+        &["create", "token", "serin", "--namespace=serin-system"],
+    );
+    let kubeconfig = cluster::dir().join("service-account.kubeconfig");
+    let user = User {
+        name: "serin",
+        token: token.trim().to_owned(),
+        kubeconfig,
+    };
+    cluster
+        .plane
+        .write_kubeconfig(&user, &user.kubeconfig, "default")
+        .unwrap();
+    // All namespaces, but only this test's objects: other controllers of this suite are at work.
+    let _serin = Serin::start_on(&cluster.plane, &user, "rights", &["--instance-id=rights"]);
+    let template = r#"{apiVersion: argoproj.io/v1alpha1, kind: AnalysisTemplate, metadata: {name: one}, spec: {metrics: [
+        {name: one, provider: {prometheus: {address: "http://nowhere.invalid:9090", query: "vector(1)"}}}]}}"#;
+    space.apply(template);
+    let canary =
+        "{steps: [{setWeight: 50}, {pause: {}}, {analysis: {templates: [{templateName: one}]}}]}";
+    let labels =
+        "metadata: {name: web, labels: {argo-rollouts.argoproj.io/controller-instance-id: rights}}";
+    let mine = |tag: &str| {
+        web(tag, 2, canary).replace("metadata: {name: web}", labels) + "  revisionHistoryLimit: 0\n"
+    };
+    space.apply(&mine("1"));
+    space
+        .reaches("web", "the first version is there", phase("Healthy"))
+        .await;
+    space.apply(&mine("2"));
+    let paused = space.reaches("web", "it waits", at(1, "Paused")).await;
+    space.noted("web", "RolloutPaused", 1).await;
+    space.command("web", "promote", "true");
+    let run = format!("web-{}-2-2", paused.current_pod_hash.unwrap());
+    let measured = |run: Option<&AnalysisRun>| {
+        run.and_then(|r| r.status.as_ref())
+            .is_some_and(|s| s.metric_results.is_some())
+    };
+    space.wait("the run is measured", &run, measured).await;
+    // Old ReplicaSets and runs beyond the limit are deleted.
+    space.command("web", "promote", "full");
+    space
+        .reaches("web", "it is promoted", phase("Healthy"))
+        .await;
+    let only = || {
+        let sets = space.kubectl(&["get", "rs", "-o", "name"]);
+        (sets.lines().count() == 1).then_some(())
+    };
+    cluster::until("the old ReplicaSet is deleted", only).await;
+}
+
+#[tokio::test]
+async fn the_deployment_meets_the_restricted_standard() {
+    let Some(cluster) = cluster::shared() else {
+        return;
+    };
+    deploy(cluster, "namespace.yaml");
+    deploy(cluster, "rbac.yaml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/deployment.yaml");
+    let args = [
+        "apply",
+        "--dry-run=server",
+        "-f",
+        &path.display().to_string(),
+    ];
+    let said = kubectl(cluster, &args);
+    assert!(!said.contains("Warning"), "{said}");
+}

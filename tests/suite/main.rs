@@ -1,0 +1,32 @@
+//! All tests that need more than one module of serin, as one program. One module a subject; see CONTRIBUTING.md.
+
+// A test says what it found wrong by panicking.
+#![allow(clippy::unwrap_used)]
+// Modules of one program: what is `pub` is for the module beside it.
+#![allow(unreachable_pub)]
+// The bans are the library's: tests wait for other programs by the clock.
+#![allow(clippy::disallowed_methods)]
+
+#[path = "../bench/mod.rs"]
+mod bench;
+
+mod bench_faults;
+mod bench_outages;
+mod bench_smoke;
+mod cluster;
+mod conformance;
+mod controller;
+mod crds;
+mod crds_live;
+mod docs;
+mod live;
+mod live_faults;
+mod live_index;
+mod live_lease;
+mod live_rights;
+mod live_slo;
+mod properties;
+mod rehearsals;
+mod slo_worlds;
+mod tidy;
+mod truth;

@@ -1,0 +1,551 @@
+//! What must hold of every plan and every write, whatever happens: the invariants of the reliability
+//! notes as a watcher of the simulated world. Names are theirs (I-01 …), properties PR1 … PR6.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use serin::api::{LAST_COMMAND, RolloutStatus};
+use serin::planner::observed::Observed;
+use serin::planner::plan::{Outcome, Plan, ReplicaSetPatch, StatusWrite, Write};
+use serin::planner::plan_rollout;
+use serin::planner::replicas::fenceposts;
+use serin::planner::spec::{Spec, Step};
+use serin::sim::{Census, Watcher, World};
+
+/// What was found wrong, and some counts.
+#[derive(Debug, Default)]
+pub struct Findings {
+    pub breaches: Vec<String>,
+    pub writes: u32,
+    pub turns: u32,
+    pub creates: BTreeMap<String, u32>,
+}
+
+/// Looks on; what it finds is shared with the test.
+pub struct Guard {
+    pub findings: Rc<RefCell<Findings>>,
+    /// Commands whose effect was recorded.
+    acted: BTreeSet<String>,
+    /// Constancy is asked of every so many turns: it plans three times more.
+    every: u32,
+}
+
+impl Guard {
+    pub fn new(every: u32) -> (Self, Rc<RefCell<Findings>>) {
+        let findings = Rc::new(RefCell::new(Findings::default()));
+        (
+            Self {
+                findings: Rc::clone(&findings),
+                acted: BTreeSet::new(),
+                every,
+            },
+            findings,
+        )
+    }
+
+    fn breach(&self, now: Timestamp, what: String) {
+        let mut findings = self.findings.borrow_mut();
+        if findings.breaches.len() < 5 {
+            findings.breaches.push(format!("{now}: {what}"));
+        }
+    }
+}
+
+impl Watcher for Guard {
+    fn planned(&mut self, seen: &Observed, plan: &Plan) {
+        let turns = {
+            let mut findings = self.findings.borrow_mut();
+            findings.turns += 1;
+            findings.turns
+        };
+        if turns > 20_000 {
+            self.breach(seen.now, "I-19: more than 20000 turns: a hot loop".into());
+        }
+        for effect in &plan.effects {
+            if let Write::Status(write) = &effect.write
+                && *write.before == write.after
+            {
+                self.breach(seen.now, "PR6: a status write without a change".into());
+            }
+        }
+        if turns % self.every == 0 {
+            self.constant_until_wake(seen, plan);
+        }
+    }
+
+    fn wrote(
+        &mut self,
+        world: &World<'_>,
+        write: &Write,
+        outcome: &Outcome,
+        seen: &Observed,
+        before: &Census,
+    ) {
+        let Outcome::Done { .. } = outcome else {
+            return;
+        };
+        self.findings.borrow_mut().writes += 1;
+        match write {
+            Write::PatchReplicaSet(patch) => self.sized(world, patch, seen, before),
+            Write::DeleteReplicaSet { name, .. } => self.deleted(world, name, seen),
+            Write::Status(write) => self.status(world, write, seen),
+            Write::CreateReplicaSet(new) => self.created(world.now, &new.name),
+            Write::CreateRun(run) => {
+                self.created(world.now, run.metadata.name.as_deref().unwrap_or_default());
+            }
+            Write::PatchRollout { .. } | Write::TerminateRun { .. } | Write::DeleteRun { .. } => {}
+        }
+    }
+}
+
+impl Guard {
+    /// PR5: where a plan asks for nothing now, it asks for nothing until its wake.
+    fn constant_until_wake(&mut self, seen: &Observed, plan: &Plan) {
+        if !plan.effects.is_empty() {
+            return;
+        }
+        let far = seen.now + SignedDuration::from_mins(20);
+        let until = plan.wake.time().unwrap_or(far).min(far);
+        let span = seen.now.duration_until(until).as_millis() as i64;
+        for share in [3, 2, 1] {
+            let later = SignedDuration::from_millis((span - 1).max(0) / share);
+            let mut then = seen.clone();
+            then.now = seen.now + later;
+            let next = plan_rollout(&then);
+            if let Some(effect) = next.effects.first() {
+                self.breach(
+                    seen.now,
+                    format!(
+                        "PR5: nothing to do, wake {:?}, and yet {later:?} later: {}",
+                        plan.wake.time(),
+                        brief(&effect.write)
+                    ),
+                );
+                return;
+            }
+        }
+    }
+
+    /// I-01 and I-02, and I-07: sizes.
+    fn sized(
+        &mut self,
+        world: &World<'_>,
+        patch: &ReplicaSetPatch,
+        seen: &Observed,
+        before: &Census,
+    ) {
+        let (Some(after), Some((old, ..))) = (patch.replicas, before.sets.get(&patch.name)) else {
+            return;
+        };
+        let Some(rollout) = world.cluster.rollout() else {
+            return;
+        };
+        let Ok(spec) = &rollout.seen.spec else { return };
+        let canary = spec.canary();
+        let fence = fenceposts(before.desired, canary.max_surge, canary.max_unavailable);
+        let size = |name: &String, spec: u32| if *name == patch.name { after } else { spec };
+        if after < *old {
+            let have: u32 = before
+                .sets
+                .values()
+                .map(|(_, available, _)| available)
+                .sum();
+            let kept = before.sets.iter();
+            let kept: u32 = kept
+                .map(|(name, (spec, available, _))| size(name, *spec).min(*available))
+                .sum();
+            let floor = fence.floor(before.desired).min(have);
+            if kept < floor {
+                self.breach(
+                    world.now,
+                    format!("I-01: {} from {old} to {after} leaves {kept} available, the floor is {floor}: {before:?}", patch.name),
+                );
+            }
+            if !seen.is_fresh {
+                self.breach(world.now, "a scale-down that rests on a cache".into());
+            }
+        }
+        // Growing rests on the view: what a person changed a moment ago may not be in it yet.
+        let wanted = seen
+            .rollout
+            .spec
+            .as_ref()
+            .map_or(0, |spec| spec.replicas)
+            .max(before.desired);
+        let fence = fenceposts(wanted, canary.max_surge, canary.max_unavailable);
+        let total: u32 = before
+            .sets
+            .iter()
+            .map(|(name, (spec, ..))| size(name, *spec))
+            .sum();
+        let was: u32 = before.sets.values().map(|(spec, ..)| spec).sum();
+        let ceiling = fence.ceiling(wanted).max(was);
+        if after > *old && total > ceiling {
+            self.breach(
+                world.now,
+                format!("I-02: {} from {old} to {after} makes {total} in all, the ceiling is {ceiling}: {before:?}", patch.name),
+            );
+        }
+        let status = &seen.rollout.status;
+        let canary_set = world.cluster.replica_sets.get(&patch.name);
+        let is_canary = canary_set.is_some_and(|set| {
+            Some(&set.seen.hash) == status.current_pod_hash.as_ref()
+                && Some(&set.seen.hash) != status.stable_rs.as_ref()
+        });
+        if status.abort == Some(true) && is_canary && after > *old {
+            self.breach(
+                world.now,
+                format!("I-07: aborted, and yet the canary grows from {old} to {after}"),
+            );
+        }
+    }
+
+    /// I-11: only old ReplicaSets at 0 are deleted.
+    fn deleted(&mut self, world: &World<'_>, name: &str, seen: &Observed) {
+        let status = &seen.rollout.status;
+        let Some(set) = seen.replica_sets.iter().find(|set| set.name == name) else {
+            self.breach(
+                world.now,
+                format!("I-11: {name} is deleted, and was not even seen"),
+            );
+            return;
+        };
+        let hash = Some(&set.hash);
+        let is_used = hash == status.stable_rs.as_ref() || hash == status.current_pod_hash.as_ref();
+        if is_used || set.replicas > 0 || set.current > 0 {
+            self.breach(
+                world.now,
+                format!("I-11: {name} is deleted although it is in use: {set:?}"),
+            );
+        }
+    }
+
+    /// I-09, and one ReplicaSet per hash: a name is never made twice.
+    fn created(&mut self, now: Timestamp, name: &str) {
+        let times = {
+            let mut findings = self.findings.borrow_mut();
+            let times = findings.creates.entry(name.to_owned()).or_insert(0);
+            *times += 1;
+            *times
+        };
+        // A ReplicaSet beyond the history limit may be made again; a run never.
+        if times > 1 && name.matches('-').count() > 1 {
+            self.breach(now, format!("I-09: {name} is made for the {times}. time"));
+        }
+    }
+
+    /// I-04, I-05, I-06, I-07, I-08, I-17: what a status may become.
+    fn status(&mut self, world: &World<'_>, write: &StatusWrite, seen: &Observed) {
+        let (before, after) = (&*write.before, &write.after);
+        let Ok(spec) = &seen.rollout.spec else { return };
+        self.one_step(world, before, after, spec, seen);
+        self.promotion(world, before, after, spec, seen);
+        self.truth(world, after, spec, seen);
+        if let Some(id) = after.serin.as_ref().and_then(|serin| serin.command.clone())
+            && before
+                .serin
+                .as_ref()
+                .and_then(|serin| serin.command.as_ref())
+                != Some(&id)
+            && !self.acted.insert(id.clone())
+        {
+            self.breach(world.now, format!("I-08: command {id} is acted on twice"));
+        }
+        let retried = after.serin.as_ref().and_then(|serin| serin.attempt)
+            != before.serin.as_ref().and_then(|serin| serin.attempt);
+        let same = before.current_pod_hash == after.current_pod_hash
+            && before.current_step_hash == after.current_step_hash;
+        let is_stable = after.stable_rs == after.current_pod_hash;
+        let overruled = before.promote_full == Some(true) || after.promote_full == Some(true);
+        if before.abort == Some(true)
+            && after.abort != Some(true)
+            && same
+            && !retried
+            && !is_stable
+            && !overruled
+        {
+            self.breach(
+                world.now,
+                "I-07: an abort is taken back by nobody's word".into(),
+            );
+        }
+    }
+
+    fn one_step(
+        &mut self,
+        world: &World<'_>,
+        before: &RolloutStatus,
+        after: &RolloutStatus,
+        spec: &Spec,
+        seen: &Observed,
+    ) {
+        let same = before.current_pod_hash == after.current_pod_hash
+            && before.current_step_hash == after.current_step_hash;
+        let (Some(from), Some(to)) = (before.current_step_index, after.current_step_index) else {
+            return;
+        };
+        if !same || from == to {
+            return;
+        }
+        let steps = spec.canary().steps.len() as i64;
+        let ours = before.serin.as_ref().and_then(|serin| serin.step);
+        let commanded = after
+            .serin
+            .as_ref()
+            .and_then(|serin| serin.command.as_ref())
+            != before
+                .serin
+                .as_ref()
+                .and_then(|serin| serin.command.as_ref());
+        let is_foreign = ours.is_some_and(|ours| ours != from);
+        let is_abort = after.abort == Some(true) && to == 0;
+        let is_retry = before.abort == Some(true) || before.aborted_at.is_some();
+        let is_end = to == steps
+            && (before.promote_full == Some(true) || after.stable_rs == after.current_pod_hash);
+        if to == from + 1 && !is_end {
+            self.pause_is_over(world, before, spec, from, commanded);
+        } else if !(is_abort || (is_retry && to == 0) || is_end || is_foreign) {
+            self.breach(
+                world.now,
+                format!("I-04: the step goes from {from} to {to} of {steps}: {before:?}"),
+            );
+        }
+        if seen.rollout.status.current_step_index != before.current_step_index {
+            self.breach(
+                world.now,
+                "a status write that rests on another status".into(),
+            );
+        }
+    }
+
+    /// I-05: a timed pause is never short.
+    fn pause_is_over(
+        &mut self,
+        world: &World<'_>,
+        before: &RolloutStatus,
+        spec: &Spec,
+        from: i64,
+        commanded: bool,
+    ) {
+        let step = usize::try_from(from)
+            .ok()
+            .and_then(|from| spec.canary().steps.get(from));
+        let Some(Step::Pause(pause)) = step else {
+            return;
+        };
+        let conditions = before.pause_conditions.iter().flatten();
+        let start = conditions
+            .filter(|condition| condition.reason == "CanaryPauseStep")
+            .find_map(|condition| condition.start_time.as_ref());
+        // Without the condition a client has released the pause, or a person has promoted.
+        let Some(start) = start else { return };
+        if commanded {
+            return;
+        }
+        match pause.seconds {
+            None => self.breach(world.now, "I-05: a pause without an end has ended".into()),
+            Some(seconds) => {
+                let end = start.0 + SignedDuration::from_secs(seconds);
+                if world.now < end {
+                    self.breach(
+                        world.now,
+                        format!("I-05: a pause that lasts until {end} is over"),
+                    );
+                }
+            }
+        }
+    }
+
+    /// I-06: another stable version only at the end of the steps, with its pods available; and
+    /// never as a "first deployment".
+    fn promotion(
+        &mut self,
+        world: &World<'_>,
+        before: &RolloutStatus,
+        after: &RolloutStatus,
+        spec: &Spec,
+        seen: &Observed,
+    ) {
+        if before.stable_rs == after.stable_rs || world.now < world.start {
+            return;
+        }
+        if before.stable_rs.is_none() {
+            self.breach(
+                world.now,
+                "I-06: stable is set as on a first deployment".into(),
+            );
+            return;
+        }
+        let steps = spec.canary().steps.len() as i64;
+        let at_end = steps == 0 || before.current_step_index == Some(steps);
+        if !at_end && before.promote_full != Some(true) {
+            self.breach(
+                world.now,
+                format!(
+                    "I-06: promoted at step {:?} of {steps}",
+                    before.current_step_index
+                ),
+            );
+        }
+        let set = seen
+            .replica_sets
+            .iter()
+            .find(|set| Some(&set.hash) == after.stable_rs.as_ref());
+        let available = set.map_or(0, |set| set.available);
+        if available < spec.replicas {
+            self.breach(
+                world.now,
+                format!(
+                    "I-06: promoted with {available} of {} available",
+                    spec.replicas
+                ),
+            );
+        }
+    }
+
+    /// I-17: what the status says is so.
+    fn truth(&mut self, world: &World<'_>, after: &RolloutStatus, spec: &Spec, seen: &Observed) {
+        let generation = after
+            .observed_generation
+            .as_deref()
+            .and_then(|text| text.parse::<i64>().ok());
+        if generation.is_some_and(|observed| observed > seen.rollout.generation) {
+            self.breach(
+                world.now,
+                "I-17: observedGeneration is from the future".into(),
+            );
+        }
+        // Of a spec that was not observed yet nothing is said: clients see that by the generation.
+        if after.phase.as_deref() != Some("Healthy") || generation != Some(seen.rollout.generation)
+        {
+            return;
+        }
+        let is_stable = after.stable_rs.is_some() && after.stable_rs == after.current_pod_hash;
+        let available: u32 = seen.replica_sets.iter().map(|set| set.available).sum();
+        if !is_stable || available < spec.replicas || after.abort == Some(true) {
+            self.breach(
+                world.now,
+                format!(
+                    "I-17: Healthy with stable {:?}, current {:?}, {available} of {} available",
+                    after.stable_rs, after.current_pod_hash, spec.replicas
+                ),
+            );
+        }
+    }
+}
+
+/// What must hold when the story is over and everything is mended.
+pub fn settled(world: &World<'_>) -> Vec<String> {
+    let mut breaches = Vec::new();
+    let Some(rollout) = world.cluster.rollout() else {
+        return vec!["the Rollout is gone".into()];
+    };
+    let Ok(spec) = &rollout.seen.spec else {
+        return vec!["the spec does not lower".into()];
+    };
+    let status = &rollout.seen.status;
+    let census = world.census();
+    let of = |hash: &Option<String>| {
+        let set = world
+            .cluster
+            .replica_sets
+            .truth()
+            .values()
+            .find(|set| Some(&set.seen.hash) == hash.as_ref());
+        set.map(|set| set.seen.clone())
+    };
+    let (stable, canary) = (of(&status.stable_rs), of(&status.current_pod_hash));
+    let is_full = |set: &Option<serin::planner::observed::ReplicaSetSeen>| {
+        set.as_ref()
+            .is_some_and(|set| set.replicas == spec.replicas && set.available == spec.replicas)
+    };
+    let others = |but: &Option<String>| -> u32 {
+        let sets = world.cluster.replica_sets.truth().values();
+        sets.filter(|set| Some(&set.seen.hash) != but.as_ref())
+            .map(|set| set.seen.replicas)
+            .sum()
+    };
+    match status.phase.as_deref().unwrap_or_default() {
+        "Healthy" => {
+            if status.stable_rs != status.current_pod_hash
+                || !is_full(&stable)
+                || others(&status.stable_rs) > 0
+            {
+                breaches.push(format!("PR2: Healthy is not so: {census:?} {status:?}"));
+            }
+        }
+        "Degraded" if status.abort == Some(true) => {
+            if !is_full(&stable) || canary.is_some_and(|canary| canary.replicas > 0) {
+                breaches.push(format!(
+                    "PR2: aborted, and not back at stable: {census:?} {status:?}"
+                ));
+            }
+        }
+        "Paused" => {
+            let index = usize::try_from(status.current_step_index.unwrap_or(0)).unwrap_or(0);
+            let is_endless = matches!(spec.canary().steps.get(index), Some(Step::Pause(pause)) if pause.seconds.is_none());
+            let is_inconclusive = status
+                .pause_conditions
+                .iter()
+                .flatten()
+                .any(|condition| condition.reason == "InconclusiveAnalysisRun");
+            if !is_endless && !is_inconclusive {
+                breaches.push(format!("PR2: paused for no reason: {status:?}"));
+            }
+        }
+        phase => breaches.push(format!(
+            "PR2: stuck in {phase:?} ({:?}): {census:?} {status:?}",
+            status.message
+        )),
+    }
+    let generation = status
+        .observed_generation
+        .as_deref()
+        .and_then(|text| text.parse::<i64>().ok());
+    if generation != Some(rollout.seen.generation) {
+        breaches.push(format!(
+            "I-17: generation {} was never observed: {generation:?}",
+            rollout.seen.generation
+        ));
+    }
+    for name in rollout.seen.annotations.keys() {
+        if name.starts_with("serin.dev/") && name != LAST_COMMAND {
+            breaches.push(format!("I-08: command {name} was never taken"));
+        }
+    }
+    let last = rollout.seen.annotations.get(LAST_COMMAND);
+    let last: Option<serde_json::Value> = last.and_then(|text| serde_json::from_str(text).ok());
+    if let Some(last) = last
+        && last["outcome"] == "accepted"
+        && status
+            .serin
+            .as_ref()
+            .and_then(|serin| serin.command.as_deref())
+            != last["id"].as_str()
+    {
+        breaches.push(format!("I-08: command {last} was taken and never acted on"));
+    }
+    breaches
+}
+
+/// A write in a word or two.
+pub fn brief(write: &Write) -> String {
+    match write {
+        Write::PatchRollout { patch, .. } => format!("patch of the Rollout {patch}"),
+        Write::CreateReplicaSet(new) => format!("create {}", new.name),
+        Write::PatchReplicaSet(patch) => format!("patch {} {}", patch.name, patch.to_json()),
+        Write::DeleteReplicaSet { name, .. } => format!("delete {name}"),
+        Write::CreateRun(run) => format!("create run {:?}", run.metadata.name),
+        Write::TerminateRun { name, .. } => format!("terminate {name}"),
+        Write::DeleteRun { name, .. } => format!("delete run {name}"),
+        Write::Status(write) => {
+            let value = |status: &RolloutStatus| serde_json::to_value(status).unwrap_or_default();
+            let patch =
+                serin::api::patch::to_merge_patch(&value(&write.before), &value(&write.after));
+            format!("status {}", patch.unwrap_or_default())
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Random rehearsals: a Rollout, versions, people and faults. Everything that breaks is mended before
+//! the end, so that what is checked last is where the rollout settles.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use serin::sim::event::Kind;
+use serin::sim::manifests::Manifests;
+use serin::sim::pods::{Behaviour, Readiness};
+use serin::sim::rehearsal::{Rehearsal, Version};
+use serin::sim::script::{Action, Plugin, Verb};
+use serin::sim::series::Series;
+use serin::sim::trigger::{Moment, Trigger};
+
+/// Everything is mended by then, in seconds.
+pub const MENDED: i64 = 240;
+
+/// One random story.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub replicas: u32,
+    pub surge: Value,
+    pub unavailable: Value,
+    pub min_ready: u32,
+    pub deadline_abort: bool,
+    pub steps: Vec<Step>,
+    pub gate: Option<&'static str>,
+    pub lag_ms: i64,
+    pub pods: [Readiness; 2],
+    pub startup_ms: i64,
+    pub script: Vec<(i64, Verb)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Weight(u32),
+    Pause(u32),
+    Wait,
+}
+
+pub fn any() -> impl Strategy<Value = Scenario> {
+    let shape = (
+        prop_oneof![8 => 1_u32..7, 1 => Just(0), 1 => 7_u32..13],
+        bounds(),
+        prop_oneof![4 => Just(0_u32), 1 => 1_u32..4],
+        prop::bool::weighted(0.2),
+        prop::collection::vec(step(), 0..5),
+        prop_oneof![4 => Just(None), 1 => Just(Some("0.3")), 1 => Just(Some("0.3, 2 after 20s")),
+            1 => Just(Some("no data, 0.3 after 90s")), 1 => Just(Some("NaN for 40s, error for 60s after 20s"))],
+    );
+    let world = (
+        prop_oneof![2 => Just(0_i64), 2 => 1_i64..500, 1 => 500_i64..4_000],
+        [readiness(), readiness()],
+        100_i64..9_000,
+    );
+    let script = prop::collection::vec(entry(), 0..7);
+    (shape, world, script).prop_map(|(shape, world, script)| {
+        let (replicas, (surge, unavailable), min_ready, deadline_abort, steps, gate) = shape;
+        let (lag_ms, pods, startup_ms) = world;
+        let mut script = script;
+        script.insert(0, (0, Verb::Image("v2".into())));
+        Scenario {
+            replicas,
+            surge,
+            unavailable,
+            min_ready,
+            deadline_abort,
+            steps,
+            gate,
+            lag_ms,
+            pods,
+            startup_ms,
+            script,
+        }
+    })
+}
+
+fn bounds() -> impl Strategy<Value = (Value, Value)> {
+    prop_oneof![
+        3 => Just((json!("25%"), json!("25%"))),
+        2 => Just((json!(1), json!(0))),
+        1 => Just((json!(0), json!(1))),
+        1 => Just((json!("50%"), json!(0))),
+        1 => Just((json!(3), json!(2))),
+        1 => Just((json!("100%"), json!("10%"))),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => (0_u32..=100).prop_map(Step::Weight),
+        4 => (0_u32..25).prop_map(Step::Pause),
+        2 => Just(Step::Wait),
+    ]
+}
+
+fn readiness() -> impl Strategy<Value = Readiness> {
+    prop_oneof![
+        6 => Just(Readiness::Steady),
+        1 => Just(Readiness::Never),
+        1 => (500_i64..20_000).prop_map(|after| Readiness::CrashLoop { after }),
+        1 => (500_i64..9_000, 500_i64..9_000).prop_map(|(up, down)| Readiness::Flap { up, down }),
+    ]
+}
+
+fn entry() -> impl Strategy<Value = (i64, Verb)> {
+    (prop_oneof![3 => 0_i64..40_000, 1 => 0_i64..180_000], verb())
+}
+
+fn verb() -> impl Strategy<Value = Verb> {
+    let version = || prop_oneof![Just("v1"), Just("v2"), Just("v3")].prop_map(str::to_owned);
+    let old_list = prop_oneof![2 => Just(None), 1 => (1_000_i64..60_000).prop_map(Some)];
+    prop_oneof![
+        4 => version().prop_map(Verb::Image),
+        3 => (0_u32..9).prop_map(Verb::Scale),
+        3 => prop::bool::weighted(0.3).prop_map(|full| Verb::Promote { full }),
+        2 => Just(Verb::Abort("a bad feeling".into())),
+        2 => Just(Verb::Retry),
+        1 => Just(Verb::Pause),
+        1 => Just(Verb::Resume),
+        2 => prop_oneof![Just(Plugin::Promote), Just(Plugin::PromoteFull), Just(Plugin::Abort),
+            Just(Plugin::Retry), Just(Plugin::Pause)].prop_map(Verb::Plugin),
+        1 => prop::collection::vec(step(), 1..4).prop_map(|steps| Verb::Steps(steps_json(&steps))),
+        2 => (version(), 1_u32..4).prop_map(|(version, pods)| Verb::Kill { version, pods }),
+        1 => (1_u32..6).prop_map(|most| Verb::Quota(Some(most))),
+        1 => (5_000_i64..60_000).prop_map(Verb::PrometheusDown),
+        1 => (500_i64..40_000, old_list.clone())
+            .prop_map(|(down, old_list)| Verb::ControllerDown { down, old_list }),
+        4 => (1_u32..12, any_bool(), 100_i64..20_000, old_list)
+            .prop_map(|(write, is_written, down, old_list)| Verb::Crash { write, is_written, down, old_list }),
+        1 => (1_u32..6).prop_map(Verb::Conflicts),
+        1 => (1_u32..6).prop_map(Verb::ApiErrors),
+        1 => (1_u32..6).prop_map(Verb::LostAnswers),
+        2 => (prop_oneof![Just(Kind::Rollouts), Just(Kind::ReplicaSets), Just(Kind::Runs)], 500_i64..20_000)
+            .prop_map(|(kind, lasts)| Verb::Freeze { kind, lasts }),
+        1 => Just(Verb::PatchStatus(json!({"currentStepIndex": 7}))),
+        1 => Just(Verb::PatchStatus(json!({"pauseConditions": null}))),
+    ]
+}
+
+fn any_bool() -> impl Strategy<Value = bool> {
+    prop_oneof![Just(true), Just(false)]
+}
+
+pub fn steps_json(steps: &[Step]) -> Value {
+    let one = |step: &Step| match step {
+        Step::Weight(weight) => json!({ "setWeight": weight }),
+        Step::Pause(seconds) => json!({ "pause": { "duration": seconds } }),
+        Step::Wait => json!({ "pause": {} }),
+    };
+    steps.iter().map(one).collect()
+}
+
+impl Scenario {
+    /// A plain story without people and faults, to build upon.
+    pub fn plain(replicas: u32, steps: &[Step]) -> Self {
+        Self {
+            replicas,
+            surge: json!("25%"),
+            unavailable: json!("25%"),
+            min_ready: 0,
+            deadline_abort: false,
+            steps: steps.to_vec(),
+            gate: None,
+            lag_ms: 0,
+            pods: [Readiness::Steady, Readiness::Steady],
+            startup_ms: 3_000,
+            script: vec![(0, Verb::Image("v2".into()))],
+        }
+    }
+
+    /// The same with one more entry of the script.
+    pub fn and(mut self, at_ms: i64, verb: Verb) -> Self {
+        self.script.push((at_ms, verb));
+        self
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> Value {
+        let mut canary = json!({
+            "maxSurge": self.surge,
+            "maxUnavailable": self.unavailable,
+            "steps": steps_json(&self.steps),
+        });
+        if self.gate.is_some() {
+            canary["slos"] = json!({
+                "interval": "10s", "window": "1m",
+                "objectives": [{"query": {"name": "load", "promql": "max(load{{{canary}}})", "atMost": 1}}],
+            });
+        }
+        json!({
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Rollout",
+            "metadata": {"name": "web", "namespace": "default"},
+            "spec": {
+                "replicas": self.replicas,
+                "minReadySeconds": self.min_ready,
+                "progressDeadlineSeconds": 120,
+                "progressDeadlineAbort": self.deadline_abort,
+                "revisionHistoryLimit": 2,
+                "selector": {"matchLabels": {"app": "web"}},
+                "template": {
+                    "metadata": {"labels": {"app": "web"}},
+                    "spec": {"containers": [{"name": "app", "image": "web:1"}]},
+                },
+                "strategy": {"canary": canary},
+            },
+        })
+    }
+
+    /// The rehearsal: the script, and at its end the mending of all that it broke.
+    pub fn rehearsal(&self) -> Rehearsal {
+        let steady = Behaviour {
+            startup: self.startup_ms,
+            jitter: 700,
+            ..Behaviour::default()
+        };
+        let version = |name: &str, image: &str, readiness: Readiness| Version {
+            name: name.into(),
+            image: image.into(),
+            how: Behaviour {
+                readiness,
+                ..steady.clone()
+            },
+            metrics: self.metrics(name),
+            traffic: None,
+        };
+        let [second, third] = &self.pods;
+        let mut script: Vec<Action> = self
+            .script
+            .iter()
+            .map(|(at, verb)| action(*at, verb))
+            .collect();
+        let mended = MENDED * 1_000;
+        let repair = [
+            Verb::Quota(None),
+            Verb::Pods {
+                version: "v1".into(),
+                how: steady.clone(),
+            },
+            Verb::Pods {
+                version: "v2".into(),
+                how: steady.clone(),
+            },
+            Verb::Pods {
+                version: "v3".into(),
+                how: steady.clone(),
+            },
+            Verb::Patch(json!({"spec": {"paused": false}})),
+        ];
+        script.extend(repair.iter().map(|verb| action(mended, verb)));
+        Rehearsal {
+            name: "random".into(),
+            about: None,
+            rollout: serde_json::from_value(self.manifest()).unwrap(),
+            manifests: Manifests::default(),
+            versions: vec![
+                version("v1", "web:1", Readiness::Steady),
+                version("v2", "web:2", second.clone()),
+                version("v3", "web:3", third.clone()),
+            ],
+            script,
+            from_empty: false,
+            until: 3 * 3_600_000,
+            expect: Vec::new(),
+            lag: self.lag_ms,
+        }
+    }
+
+    fn metrics(&self, version: &str) -> BTreeMap<String, Series> {
+        let series = self
+            .gate
+            .filter(|_| version == "v2")
+            .map(|text| Series::parse(text).unwrap());
+        series
+            .map(|series| ("load".to_owned(), series))
+            .into_iter()
+            .collect()
+    }
+}
+
+fn action(at: i64, verb: &Verb) -> Action {
+    Action {
+        at: Trigger {
+            delay: at,
+            moment: Moment::Start,
+        },
+        verb: verb.clone(),
+        place: String::new(),
+    }
+}
