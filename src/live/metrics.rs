@@ -144,7 +144,7 @@ fn encode_rollouts(e: &mut DescriptorEncoder<'_>, all: &[RolloutSeen]) -> Result
             |r| number(r.status.current_step_index),
         ),
         ("serin_rollout_steps", "Number of steps.", |r| {
-            let steps = r.spec.as_ref().ok()?.canary().steps.len();
+            let steps = r.spec.as_ref().ok()?.steps().len();
             u32::try_from(steps).ok().map(f64::from)
         }),
     ];

@@ -1,20 +1,16 @@
 //! The canary: how big each side shall be, and when the cursor moves. Rules in order, each with
 //! the reason for its place. Knows no traffic router.
 
-use super::cursor;
 use super::draft::{Draft, after};
-use super::duration;
-use super::observed::ReplicaSetSeen;
+use super::hold::{ask_a_person, gate_opens};
 use super::plan::Event;
-use super::reasons;
-use super::replicas::{self, Fence, MAX_WEIGHT, Move, Pair, Size, Sizes};
+use super::promotion::{first_deployment, is_full, make_stable};
+use super::replicas::{self, Fence, MAX_WEIGHT, Move, Pair, Sizes};
 use super::revision::Sets;
-use super::runs;
-use super::slo::Gate;
+use super::sizes::{resize, size};
 use super::spec::{Pause, Step};
-use super::{command, status};
-use crate::api::status::Hold;
-use crate::api::{DESIRED_REPLICAS, RolloutStatus};
+use super::{command, cursor, duration, history, reasons, runs, status};
+use crate::api::RolloutStatus;
 
 /// Steers an update whose template and steps are on record.
 pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
@@ -39,38 +35,13 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
         progress(d, sets, &plan);
     }
     runs::clean_up(d, sets);
-    clean_up(d, sets);
+    history::clean_up(d, sets);
 }
 
 /// The stable version on record has no ReplicaSet, although a live list was made.
 fn is_stable_gone(d: &Draft<'_>, sets: &Sets<'_>) -> bool {
     let stable = d.read().stable_rs.as_deref();
     stable.is_some_and(|hash| hash != sets.canary.hash) && sets.stable.is_none()
-}
-
-/// No stable version is known. True when the turn may go on as a first deployment: a live list has
-/// found no other ReplicaSet of ours. Else the newest other one that has pods becomes stable.
-fn first_deployment(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
-    let other = sets
-        .older
-        .iter()
-        .filter(|rs| rs.replicas > 0 && !rs.hash.is_empty())
-        .max_by_key(|rs| rs.revision);
-    if let Some(other) = other {
-        d.next.stable_rs = Some(other.hash.clone());
-        cursor::set_index(d, 0);
-        d.note(format!(
-            "no stable version was on record; {} has pods and is it now",
-            other.name
-        ));
-        return false;
-    }
-    d.next.stable_rs = Some(sets.canary.hash.clone());
-    let steps = d.steps();
-    cursor::set_index(d, steps);
-    let text = promoted_text(sets.canary, "Initial deploy");
-    d.event(Event::normal(reasons::ROLLOUT_COMPLETED, text));
-    true
 }
 
 /// What this turn wants of the sizes, and how far they are.
@@ -117,17 +88,14 @@ pub(crate) fn target(d: &Draft<'_>, sets: &Sets<'_>, fence: Fence) -> Pair {
             stable: replicas,
         };
     }
-    let steps = &d.spec.canary().steps;
+    let steps = d.spec.steps();
     replicas::weighted_counts(replicas, weight(read, steps), fence.surge)
 }
 
 fn scale(d: &mut Draft<'_>, sets: &Sets<'_>) -> Scaling {
-    let canary_spec = d.spec.canary();
-    let fence = replicas::fenceposts(
-        d.spec.replicas,
-        canary_spec.max_surge,
-        canary_spec.max_unavailable,
-    );
+    let fence = d.spec.canary().map_or_else(Fence::default, |canary| {
+        replicas::fenceposts(d.spec.replicas, canary.max_surge, canary.max_unavailable)
+    });
     let target = target(d, sets, fence);
     let sizes = Sizes {
         replicas: d.spec.replicas,
@@ -165,27 +133,6 @@ fn scale(d: &mut Draft<'_>, sets: &Sets<'_>) -> Scaling {
     Scaling { target, next }
 }
 
-fn size(rs: &ReplicaSetSeen) -> Size {
-    Size {
-        spec: rs.replicas,
-        available: rs.available,
-    }
-}
-
-fn resize(d: &mut Draft<'_>, rs: &ReplicaSetSeen, replicas: u32) {
-    d.scale(rs, replicas);
-    let desired = d.spec.replicas.to_string();
-    if rs.desired_replicas != Some(d.spec.replicas) {
-        d.annotate(rs, DESIRED_REPLICAS, desired);
-    }
-    let word = if replicas > rs.replicas { "up" } else { "down" };
-    let text = format!(
-        "Scaled {word} ReplicaSet {} (revision {}) from {} to {replicas}",
-        rs.name, rs.revision, rs.replicas
-    );
-    d.event(Event::normal(reasons::SCALING_RS, text));
-}
-
 /// Moves the cursor by at most one step, on observed facts only.
 fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, scaling: &Scaling) {
     let read = d.read();
@@ -210,7 +157,7 @@ fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, scaling: &Scaling) {
         return ask_a_person(d, sets);
     }
     let at = cursor::index(read, d.steps());
-    match d.spec.canary().steps.get(at) {
+    match d.spec.steps().get(at) {
         None => promote(d, sets, scaling),
         Some(Step::SetWeight(_)) => {
             if is_settled(sets, scaling) {
@@ -221,30 +168,6 @@ fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, scaling: &Scaling) {
         }
         Some(Step::Pause(pause)) => pause_step(d, sets, at, pause),
         Some(Step::Analysis(_)) => runs::step_verdict(d, sets, at),
-    }
-}
-
-/// An analysis came to no verdict, or a gate had none for too long: a person decides. What the gate
-/// says meanwhile is kept up to date; without pods there is nothing to decide.
-fn ask_a_person(d: &mut Draft<'_>, sets: &Sets<'_>) {
-    d.note("no verdict: promote to go on, abort to go back");
-    let Some(mut hold) = d.read().serin.as_ref().and_then(|s| s.hold.clone()) else {
-        return;
-    };
-    if d.spec.replicas == 0 {
-        cursor::clear_pause(d);
-        d.serin().hold = None;
-        return;
-    }
-    let reason = match runs::gate(d, sets) {
-        Gate::Pass => "all objectives hold now; promote to go on".to_owned(),
-        Gate::Fail { message, .. } => message,
-        Gate::Hold { why } => why,
-    };
-    if hold.reason != reason {
-        hold.reason = reason;
-        d.serin().hold = Some(hold);
-        d.is_forced = true;
     }
 }
 
@@ -324,65 +247,6 @@ fn pause_step(d: &mut Draft<'_>, sets: &Sets<'_>, at: usize, pause: &Pause) {
     }
 }
 
-/// Asks the SLO gate. Open: go on. Else the step is held, with the reason on record; after
-/// `holdFor` a person is asked.
-fn gate_opens(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
-    match runs::gate(d, sets) {
-        Gate::Pass => {
-            if d.next.serin.as_ref().is_some_and(|s| s.hold.is_some()) {
-                d.serin().hold = None;
-            }
-            true
-        }
-        // The failed run itself aborts, in `runs::steer` of this or the next turn.
-        Gate::Fail { message, .. } => {
-            d.note(message);
-            false
-        }
-        Gate::Hold { why } => {
-            hold(d, &why);
-            false
-        }
-    }
-}
-
-fn hold(d: &mut Draft<'_>, why: &str) {
-    let now = command::stamp(d);
-    let step = d.read().current_step_index.unwrap_or(0);
-    let old = d.read().serin.as_ref().and_then(|s| s.hold.clone());
-    let since = old
-        .as_ref()
-        .and_then(|h| h.since.clone())
-        .unwrap_or_else(|| now.clone());
-    if old.is_none() {
-        d.event(Event::warning(
-            reasons::GATE_HOLDING,
-            format!("SLO gate holds the update: {why}"),
-        ));
-        d.is_forced = true;
-    } else if old.as_ref().is_some_and(|h| h.reason != why) {
-        d.is_forced = true;
-    }
-    d.serin().hold = Some(Hold {
-        since: Some(since.clone()),
-        step,
-        reason: why.to_owned(),
-    });
-    d.note(format!("held: {why}"));
-    let limit = d
-        .spec
-        .canary()
-        .slos
-        .as_ref()
-        .map_or(1800, |s| s.hold_for_ms.checked_div(1000).unwrap_or(1800));
-    let end = after(since.0, limit);
-    if d.now() >= end {
-        cursor::enter_pause(d, reasons::INCONCLUSIVE_RUN);
-    } else {
-        d.wake.at(end);
-    }
-}
-
 /// All steps are done: the new version becomes stable when all its pods are available (A32).
 fn promote(d: &mut Draft<'_>, sets: &Sets<'_>, scaling: &Scaling) {
     if !is_full(d, sets.canary) {
@@ -426,46 +290,5 @@ fn promote_full(d: &mut Draft<'_>, sets: &Sets<'_>) {
         make_stable(d, sets, "Full promotion requested");
     } else {
         d.note("promoting in full: waiting for the new version's pods");
-    }
-}
-
-fn is_full(d: &Draft<'_>, canary: &ReplicaSetSeen) -> bool {
-    let replicas = d.spec.replicas;
-    canary.is_observed && canary.replicas == replicas && canary.available >= replicas
-}
-
-fn make_stable(d: &mut Draft<'_>, sets: &Sets<'_>, reason: &str) {
-    let canary = sets.canary;
-    d.next.stable_rs = Some(canary.hash.clone());
-    d.next.promote_full = None;
-    cursor::clear_pause(d);
-    let steps = d.steps();
-    cursor::set_index(d, steps);
-    if let Some(status) = &mut d.next.canary {
-        status.current_background_analysis_run_status = None;
-    }
-    d.event(Event::normal(
-        reasons::ROLLOUT_COMPLETED,
-        promoted_text(canary, reason),
-    ));
-}
-
-fn promoted_text(canary: &ReplicaSetSeen, reason: &str) -> String {
-    format!(
-        "Rollout completed update to revision {} ({}): {reason}",
-        canary.revision, canary.hash
-    )
-}
-
-/// Deletes old ReplicaSets beyond the history limit: only ours, only at 0, oldest first (A8).
-fn clean_up(d: &mut Draft<'_>, sets: &Sets<'_>) {
-    let limit = usize::try_from(d.spec.revision_history_limit).unwrap_or(usize::MAX);
-    let surplus = sets.older.len().saturating_sub(limit);
-    let empty = sets
-        .older
-        .iter()
-        .filter(|rs| rs.replicas == 0 && rs.current == 0 && rs.is_observed && !rs.is_deleting);
-    for rs in empty.take(surplus) {
-        d.delete(rs);
     }
 }

@@ -52,7 +52,7 @@ pub(crate) fn reset(d: &mut Draft<'_>, hash: &str) {
         && read.current_pod_hash != read.stable_rs
         && read.current_pod_hash.is_some();
     d.next.current_pod_hash = Some(hash.to_owned());
-    d.next.current_step_hash = Some(d.spec.canary().step_hash.clone());
+    d.next.current_step_hash = d.spec.step_hash().map(str::to_owned);
     d.next.pause_conditions = None;
     d.next.controller_pause = None;
     d.next.abort = None;
@@ -94,7 +94,7 @@ pub(crate) fn reset(d: &mut Draft<'_>, hash: &str) {
 
 /// The current step is done. A pause that comes next begins at once, in the same write.
 pub(crate) fn advance(d: &mut Draft<'_>, from: usize) {
-    let Some(step) = d.spec.canary().steps.get(from) else {
+    let Some(step) = d.spec.steps().get(from) else {
         return;
     };
     let (number, total) = (from.saturating_add(1), d.steps());
@@ -102,7 +102,7 @@ pub(crate) fn advance(d: &mut Draft<'_>, from: usize) {
     d.event(Event::normal(reasons::STEP_COMPLETED, text));
     clear_pause(d);
     set_index(d, number);
-    if let Some(Step::Pause(_)) = d.spec.canary().steps.get(number)
+    if let Some(Step::Pause(_)) = d.spec.steps().get(number)
         && !d.spec.paused
     {
         enter_pause(d, reasons::CANARY_PAUSE_STEP);
@@ -145,7 +145,7 @@ pub(crate) fn promote(d: &mut Draft<'_>) {
         return;
     }
     override_hold(d);
-    let step = d.spec.canary().steps.get(at);
+    let step = d.spec.steps().get(at);
     match step {
         Some(Step::Pause(_)) => advance(d, at),
         Some(Step::SetWeight(_) | Step::Analysis(_)) => {

@@ -110,7 +110,7 @@ impl<'a> Draft<'a> {
 
     /// Number of steps.
     pub(crate) fn steps(&self) -> usize {
-        self.spec.canary().steps.len()
+        self.spec.steps().len()
     }
 
     /// Makes a ReplicaSet.

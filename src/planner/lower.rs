@@ -4,11 +4,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::fault::Fault;
-use super::spec::{Canary, Spec, Strategy};
+use super::spec::{Spec, Strategy};
 use crate::api::rollout::{RolloutSpec, RolloutStrategy};
 use crate::api::{Rollout, RolloutStatus};
 
 mod analysis;
+mod blue_green;
 mod canary;
 mod selector;
 mod step;
@@ -27,18 +28,10 @@ pub fn lower(rollout: &Rollout) -> Result<Spec, Vec<Fault>> {
     let status = rollout.status.clone().unwrap_or_default();
     let mut faults = Vec::new();
     let spec = lower_spec(&rollout.spec, &status, &mut faults);
-    if let Some((canary, slos)) = spec
-        .as_ref()
-        .map(Spec::canary)
-        .and_then(|c| Some((c, c.slos.as_ref()?)))
-    {
+    if let Some((spec, slos)) = spec.as_ref().and_then(|s| Some((s, s.slos()?))) {
         let name = rollout.metadata.name.as_deref().unwrap_or_default();
-        faults.extend(super::slo::check(
-            slos,
-            name,
-            canary.steps.len(),
-            &format!("{CANARY}.slos"),
-        ));
+        let path = format!("{}.slos", spec.strategy_path());
+        faults.extend(super::slo::check(slos, name, spec.steps().len(), &path));
     }
     match spec {
         Some(spec) if faults.is_empty() => Ok(spec),
@@ -119,7 +112,7 @@ fn lower_spec(wire: &RolloutSpec, status: &RolloutStatus, faults: &mut Vec<Fault
         5,
         faults,
     );
-    let canary = lower_strategy(strategy.as_ref(), faults)?;
+    let strategy = lower_strategy(strategy.as_ref(), faults)?;
     Some(Spec {
         replicas: replicas_count,
         replicas_unset: replicas.is_none(),
@@ -133,7 +126,7 @@ fn lower_spec(wire: &RolloutSpec, status: &RolloutStatus, faults: &mut Vec<Fault
         progress_deadline_abort: progress_deadline_abort.unwrap_or(false),
         successful_run_history_limit: good,
         unsuccessful_run_history_limit: bad,
-        strategy: Strategy::Canary(canary),
+        strategy,
     })
 }
 
@@ -159,7 +152,7 @@ fn count(path: &str, value: Option<i64>, default: u32, faults: &mut Vec<Fault>) 
     u32::try_from(n).unwrap_or(default)
 }
 
-fn lower_strategy(wire: Option<&RolloutStrategy>, faults: &mut Vec<Fault>) -> Option<Canary> {
+fn lower_strategy(wire: Option<&RolloutStrategy>, faults: &mut Vec<Fault>) -> Option<Strategy> {
     let missing = || {
         Fault::required(
             "spec.strategy.strategy",
@@ -179,11 +172,12 @@ fn lower_strategy(wire: Option<&RolloutStrategy>, faults: &mut Vec<Fault>) -> Op
             ));
             None
         }
-        (None, Some(_)) => {
-            faults.push(Fault::unsupported("spec.strategy.blueGreen"));
-            None
+        (None, Some(wire)) => {
+            faults.push(Fault::unsupported(BLUE_GREEN));
+            let lowered = blue_green::lower_blue_green(wire, faults);
+            Some(Strategy::BlueGreen(Box::new(lowered)))
         }
-        (Some(canary), None) => Some(lower_canary(canary, faults)),
+        (Some(canary), None) => Some(Strategy::Canary(Box::new(lower_canary(canary, faults)))),
         (None, None) => {
             faults.push(missing());
             None
@@ -192,6 +186,7 @@ fn lower_strategy(wire: Option<&RolloutStrategy>, faults: &mut Vec<Fault>) -> Op
 }
 
 const CANARY: &str = "spec.strategy.canary";
+const BLUE_GREEN: &str = "spec.strategy.blueGreen";
 
 /// The selector's wire type, for the check of the selector.
 pub(crate) type Selector = LabelSelector;

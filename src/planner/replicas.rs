@@ -7,7 +7,7 @@ use super::spec::Bound;
 pub const MAX_WEIGHT: u32 = 100;
 
 /// Surge and unavailability in pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fence {
     /// Pods allowed above `spec.replicas`.
     pub surge: u32,

@@ -82,8 +82,7 @@ fn found(d: &mut Draft<'_>, canary: &ReplicaSetSeen) {
     default_replicas(d);
     let read = d.read();
     let other_template = read.current_pod_hash.as_deref() != Some(canary.hash.as_str());
-    let steps_changed =
-        read.current_step_hash.as_deref() != Some(d.spec.canary().step_hash.as_str());
+    let steps_changed = read.current_step_hash.as_deref() != d.spec.step_hash();
     // Taken over with a steps hash that we compute differently: the recorded cursor stands.
     let cursor_stands = read.serin.is_none()
         && read
@@ -93,7 +92,7 @@ fn found(d: &mut Draft<'_>, canary: &ReplicaSetSeen) {
     if other_template {
         begin(d, canary);
     } else if steps_changed && cursor_stands {
-        d.next.current_step_hash = Some(d.spec.canary().step_hash.clone());
+        d.next.current_step_hash = d.spec.step_hash().map(str::to_owned);
         canary::steer(d, &sets);
     } else if steps_changed {
         cursor::reset(d, &canary.hash);

@@ -77,7 +77,9 @@ fn wanted<'a>(seen: &Observed, spec: &'a Spec, sets: &Sets<'_>) -> Vec<Wanted<'a
     if !is_updating(seen, sets) || read.abort == Some(true) || read.promote_full == Some(true) {
         return vec![];
     }
-    let canary = spec.canary();
+    let Some(canary) = spec.canary() else {
+        return vec![];
+    };
     let at = cursor::index(read, canary.steps.len());
     let mut list = vec![];
     let mut want = |purpose: Purpose, analysis: Option<&'a RolloutAnalysis>| {
@@ -154,7 +156,9 @@ fn is_untouched(seen: &Observed, sets: &Sets<'_>) -> bool {
 
 /// Every analysis of the spec, with the path of its templates.
 fn references(spec: &Spec) -> Vec<(String, &RolloutAnalysis, bool)> {
-    let canary = spec.canary();
+    let Some(canary) = spec.canary() else {
+        return vec![];
+    };
     let background = canary.background.iter().map(|b| {
         let path = "spec.strategy.canary.analysis.templates".to_owned();
         (path, &b.analysis, false)
@@ -446,7 +450,7 @@ fn build_gate(
     sets: &Sets<'_>,
     want: &Wanted<'_>,
 ) -> Result<AnalysisRun, Vec<Fault>> {
-    let Some(spec) = d.spec.canary().slos.as_ref() else {
+    let Some(spec) = d.spec.slos() else {
         return Err(vec![]);
     };
     if spec.prometheus.is_none() && d.seen.default_prometheus.is_none() {
@@ -580,7 +584,7 @@ pub(crate) fn step_verdict(d: &mut Draft<'_>, sets: &Sets<'_>, at: usize) {
 
 /// Asks the SLO gate at the current step; open where there is none.
 pub(crate) fn gate(d: &mut Draft<'_>, sets: &Sets<'_>) -> Gate {
-    let Some(spec) = d.spec.canary().slos.as_ref() else {
+    let Some(spec) = d.spec.slos() else {
         return Gate::Pass;
     };
     if d.spec.replicas == 0 {
@@ -596,7 +600,7 @@ pub(crate) fn gate(d: &mut Draft<'_>, sets: &Sets<'_>) -> Gate {
 }
 
 fn gate_of(d: &Draft<'_>, run: Option<&AnalysisRun>) -> Option<Gate> {
-    let spec = d.spec.canary().slos.as_ref()?;
+    let spec = d.spec.slos()?;
     let reached = d
         .read()
         .serin

@@ -37,20 +37,102 @@ pub struct Spec {
     pub strategy: Strategy,
 }
 
-/// The strategies this release carries out.
+/// How an update goes out: exactly one of the two.
 #[derive(Clone, Debug)]
 pub enum Strategy {
     /// Step by step.
-    Canary(Canary),
+    Canary(Box<Canary>),
+    /// Two full versions side by side, and one switch.
+    BlueGreen(Box<BlueGreen>),
 }
 
 impl Spec {
-    /// The canary strategy.
-    pub fn canary(&self) -> &Canary {
+    /// The canary strategy, where it is that.
+    pub fn canary(&self) -> Option<&Canary> {
         match &self.strategy {
-            Strategy::Canary(canary) => canary,
+            Strategy::Canary(canary) => Some(canary),
+            Strategy::BlueGreen(_) => None,
         }
     }
+
+    /// The blueGreen strategy, where it is that.
+    pub fn blue_green(&self) -> Option<&BlueGreen> {
+        match &self.strategy {
+            Strategy::Canary(_) => None,
+            Strategy::BlueGreen(blue_green) => Some(blue_green),
+        }
+    }
+
+    /// The canary steps; blueGreen has none.
+    pub fn steps(&self) -> &[Step] {
+        self.canary().map_or(&[], |canary| &canary.steps)
+    }
+
+    /// `currentStepHash` of the steps; blueGreen has none.
+    pub fn step_hash(&self) -> Option<&str> {
+        self.canary().map(|canary| canary.step_hash.as_str())
+    }
+
+    /// Objectives, of either strategy.
+    pub fn slos(&self) -> Option<&SloSpec> {
+        match &self.strategy {
+            Strategy::Canary(canary) => canary.slos.as_ref(),
+            Strategy::BlueGreen(blue_green) => blue_green.slos.as_ref(),
+        }
+    }
+
+    /// True when something besides readiness and people can stop a bad version.
+    pub fn is_judged(&self) -> bool {
+        let by_analysis = match &self.strategy {
+            Strategy::Canary(canary) => {
+                let is_analysis = |step: &Step| matches!(step, Step::Analysis(_));
+                canary.background.is_some() || canary.steps.iter().any(is_analysis)
+            }
+            Strategy::BlueGreen(blue_green) => {
+                blue_green.pre_promotion.is_some() || blue_green.post_promotion.is_some()
+            }
+        };
+        by_analysis || self.slos().is_some()
+    }
+
+    /// `spec.strategy.canary` or `spec.strategy.blueGreen`.
+    pub fn strategy_path(&self) -> &'static str {
+        match &self.strategy {
+            Strategy::Canary(_) => "spec.strategy.canary",
+            Strategy::BlueGreen(_) => "spec.strategy.blueGreen",
+        }
+    }
+}
+
+/// The blueGreen strategy (contract B1–B13).
+#[derive(Clone, Debug)]
+pub struct BlueGreen {
+    /// Service that clients use.
+    pub active_service: String,
+    /// Service that shows the new version before promotion.
+    pub preview_service: Option<String>,
+    /// Pods of the new version before promotion; all of `spec.replicas` when absent.
+    pub preview_replica_count: Option<u32>,
+    /// False waits for a person before the switch.
+    pub auto_promotion_enabled: bool,
+    /// Seconds to wait before the switch; 0 for none.
+    pub auto_promotion_seconds: u32,
+    /// Pods that may be missing while pods are restarted (B10); nothing else reads it.
+    pub max_unavailable: Bound,
+    /// Seconds an old ReplicaSet stays up after the switch.
+    pub scale_down_delay_seconds: u32,
+    /// `scaleDownDelaySeconds` is written in the manifest.
+    pub is_delay_explicit: bool,
+    /// How many old ReplicaSets may stay up meanwhile; no limit when absent.
+    pub scale_down_delay_revision_limit: Option<u32>,
+    /// Seconds the new version stays up after an abort; 0 leaves it up.
+    pub abort_scale_down_delay_seconds: u32,
+    /// Analysis before the switch.
+    pub pre_promotion: Option<RolloutAnalysis>,
+    /// Analysis after the switch.
+    pub post_promotion: Option<RolloutAnalysis>,
+    /// Objectives that are checked after the switch.
+    pub slos: Option<SloSpec>,
 }
 
 /// The canary strategy, scaled by ReplicaSets.

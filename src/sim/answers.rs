@@ -63,9 +63,7 @@ impl World<'_> {
 
     fn objective(&self, name: &str) -> Option<&Objective> {
         let spec = self.cluster.rollout()?.seen.spec.as_ref().ok()?;
-        spec.canary()
-            .slos
-            .as_ref()?
+        spec.slos()?
             .objectives
             .iter()
             .find(|objective| objective.name == name)

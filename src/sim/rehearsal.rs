@@ -325,9 +325,8 @@ fn check_metrics(
         return;
     };
     let objectives = spec
-        .canary()
-        .slos
-        .iter()
+        .slos()
+        .into_iter()
         .flat_map(|slos| slos.objectives.iter());
     let mut known: Vec<&str> = objectives
         .map(|objective| objective.name.as_str())

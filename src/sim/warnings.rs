@@ -16,11 +16,12 @@ pub(super) fn of(rehearsal: &Rehearsal) -> Vec<String> {
     let Ok(spec) = lower::lower(&rehearsal.rollout) else {
         return warnings;
     };
-    let canary = spec.canary();
-    coarse_weights(&spec, canary, &mut warnings);
+    if let Some(canary) = spec.canary() {
+        coarse_weights(&spec, canary, &mut warnings);
+        endless_pauses(canary, &mut warnings);
+    }
     bare_percents(rehearsal, &mut warnings);
-    endless_pauses(canary, &mut warnings);
-    if canary.slos.is_none() && canary.background.is_none() && !has_analysis(canary) {
+    if !spec.is_judged() {
         warnings.push(
             "no gates: nothing but readiness and people stops a bad version; add slos or analysis"
                 .into(),
@@ -86,11 +87,4 @@ fn endless_pauses(canary: &Canary, warnings: &mut Vec<String>) {
             warnings.push(format!("step {} pauses until a person promotes", i + 1));
         }
     }
-}
-
-fn has_analysis(canary: &Canary) -> bool {
-    canary
-        .steps
-        .iter()
-        .any(|step| matches!(step, Step::Analysis(_)))
 }

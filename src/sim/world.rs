@@ -278,7 +278,7 @@ impl<'a> World<'a> {
         let index = rollout.seen.status.current_step_index.unwrap_or(0);
         let step = usize::try_from(index)
             .ok()
-            .and_then(|index| spec.canary().steps.get(index));
+            .and_then(|index| spec.steps().get(index));
         let is_timed = matches!(step, Some(Step::Pause(pause)) if pause.seconds.is_some());
         spec.paused || !is_timed
     }

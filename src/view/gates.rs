@@ -10,9 +10,8 @@ use crate::planner::spec::Spec;
 
 /// The objectives of a Rollout.
 pub(super) fn of_spec(spec: &Spec) -> Vec<Gate> {
-    spec.canary()
-        .slos
-        .iter()
+    spec.slos()
+        .into_iter()
         .flat_map(|slos| slos.objectives.iter())
         .map(of_objective)
         .collect()

@@ -58,7 +58,7 @@ impl Story {
             timeline.namespace = scene.namespace.to_owned();
             timeline.rollout = scene.rollout.to_owned();
             if let Some(spec) = scene.spec {
-                timeline.steps = spec.canary().steps.iter().map(Step::text).collect();
+                timeline.steps = spec.steps().iter().map(Step::text).collect();
                 timeline.gates = gates::of_spec(spec);
             }
         }
@@ -268,15 +268,10 @@ impl Story {
         sample.hold = hold.map(|hold| hold.reason.clone());
         let Some(spec) = scene.spec else { return };
         sample.desired = spec.replicas;
-        sample.steps = spec.canary().steps.len();
+        sample.steps = spec.steps().len();
         if sample.canary_version.is_some() {
             let promoting = status.promote_full == Some(true);
-            sample.asked = Some(asked(
-                &spec.canary().steps,
-                index,
-                sample.is_aborted,
-                promoting,
-            ));
+            sample.asked = Some(asked(spec.steps(), index, sample.is_aborted, promoting));
         }
     }
 

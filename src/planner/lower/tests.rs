@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::planner::spec::{Bound, Step};
 
 fn rollout(spec: Value) -> Rollout {
     serde_json::from_value(json!({
@@ -39,7 +40,7 @@ fn a_plain_canary_gets_the_published_defaults() {
     assert_eq!(spec.progress_deadline_seconds, 600);
     assert_eq!(spec.revision_history_limit, 10);
     assert_eq!(spec.selector_text, "app=web");
-    let canary = spec.canary();
+    let canary = spec.canary().unwrap();
     assert_eq!(
         (canary.max_surge, canary.max_unavailable),
         (Bound::Percent(25), Bound::Percent(25))
@@ -54,7 +55,7 @@ fn a_string_bound_is_a_percent_as_clients_expect() {
     spec["strategy"]["canary"]["maxSurge"] = json!("5");
     spec["strategy"]["canary"]["maxUnavailable"] = json!(3);
     let canary_spec = lower(&rollout(spec)).unwrap();
-    let canary = canary_spec.canary();
+    let canary = canary_spec.canary().unwrap();
     assert_eq!(
         (canary.max_surge, canary.max_unavailable),
         (Bound::Percent(5), Bound::Pods(3))

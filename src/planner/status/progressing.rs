@@ -193,7 +193,7 @@ fn counts(d: &Draft<'_>) -> bool {
         return false;
     }
     let at = cursor::index(next, d.steps());
-    let waits_by_plan = match d.spec.canary().steps.get(at) {
+    let waits_by_plan = match d.spec.steps().get(at) {
         Some(Step::Pause(_) | Step::Analysis(_)) => !is_complete(next),
         Some(Step::SetWeight(_)) | None => false,
     };

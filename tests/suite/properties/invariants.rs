@@ -144,7 +144,7 @@ impl Guard {
             return;
         };
         let Ok(spec) = &rollout.seen.spec else { return };
-        let canary = spec.canary();
+        let Some(canary) = spec.canary() else { return };
         let fence = fenceposts(before.desired, canary.max_surge, canary.max_unavailable);
         let size = |name: &String, spec: u32| if *name == patch.name { after } else { spec };
         if after < *old {
@@ -290,7 +290,7 @@ impl Guard {
         if !same || from == to {
             return;
         }
-        let steps = spec.canary().steps.len() as i64;
+        let steps = spec.steps().len() as i64;
         let ours = before.serin.as_ref().and_then(|serin| serin.step);
         let commanded = after
             .serin
@@ -332,7 +332,7 @@ impl Guard {
     ) {
         let step = usize::try_from(from)
             .ok()
-            .and_then(|from| spec.canary().steps.get(from));
+            .and_then(|from| spec.steps().get(from));
         let Some(Step::Pause(pause)) = step else {
             return;
         };
@@ -379,7 +379,7 @@ impl Guard {
             );
             return;
         }
-        let steps = spec.canary().steps.len() as i64;
+        let steps = spec.steps().len() as i64;
         let at_end = steps == 0 || before.current_step_index == Some(steps);
         if !at_end && before.promote_full != Some(true) {
             self.breach(
@@ -486,7 +486,7 @@ pub fn settled(world: &World<'_>) -> Vec<String> {
         }
         "Paused" => {
             let index = usize::try_from(status.current_step_index.unwrap_or(0)).unwrap_or(0);
-            let is_endless = matches!(spec.canary().steps.get(index), Some(Step::Pause(pause)) if pause.seconds.is_none());
+            let is_endless = matches!(spec.steps().get(index), Some(Step::Pause(pause)) if pause.seconds.is_none());
             let is_inconclusive = status
                 .pause_conditions
                 .iter()

@@ -1,0 +1,64 @@
+//! How a version becomes the stable one, of either strategy: the first one at once, a later one when
+//! the strategy says so. Knows no step and no service.
+
+use super::cursor;
+use super::draft::Draft;
+use super::observed::ReplicaSetSeen;
+use super::plan::Event;
+use super::reasons;
+use super::revision::Sets;
+
+/// No stable version is known. True when the turn may go on as a first deployment: a live list has
+/// found no other ReplicaSet of ours. Else the newest other one that has pods becomes stable.
+pub(crate) fn first_deployment(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
+    let other = sets
+        .older
+        .iter()
+        .filter(|rs| rs.replicas > 0 && !rs.hash.is_empty())
+        .max_by_key(|rs| rs.revision);
+    if let Some(other) = other {
+        d.next.stable_rs = Some(other.hash.clone());
+        cursor::set_index(d, 0);
+        d.note(format!(
+            "no stable version was on record; {} has pods and is it now",
+            other.name
+        ));
+        return false;
+    }
+    d.next.stable_rs = Some(sets.canary.hash.clone());
+    let steps = d.steps();
+    cursor::set_index(d, steps);
+    let text = promoted_text(sets.canary, "Initial deploy");
+    d.event(Event::normal(reasons::ROLLOUT_COMPLETED, text));
+    true
+}
+
+/// True when the version has every pod that is wanted, and all are available.
+pub(crate) fn is_full(d: &Draft<'_>, canary: &ReplicaSetSeen) -> bool {
+    let replicas = d.spec.replicas;
+    canary.is_observed && canary.replicas == replicas && canary.available >= replicas
+}
+
+/// The version in spec is the stable one from now on.
+pub(crate) fn make_stable(d: &mut Draft<'_>, sets: &Sets<'_>, reason: &str) {
+    let canary = sets.canary;
+    d.next.stable_rs = Some(canary.hash.clone());
+    d.next.promote_full = None;
+    cursor::clear_pause(d);
+    let steps = d.steps();
+    cursor::set_index(d, steps);
+    if let Some(status) = &mut d.next.canary {
+        status.current_background_analysis_run_status = None;
+    }
+    d.event(Event::normal(
+        reasons::ROLLOUT_COMPLETED,
+        promoted_text(canary, reason),
+    ));
+}
+
+pub(crate) fn promoted_text(canary: &ReplicaSetSeen, reason: &str) -> String {
+    format!(
+        "Rollout completed update to revision {} ({}): {reason}",
+        canary.revision, canary.hash
+    )
+}
