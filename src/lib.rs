@@ -1,6 +1,7 @@
 //! serin: progressive delivery for Kubernetes. Read planner first; live and sim are its two shells.
 pub mod api;
 pub mod cli;
+pub mod deploy;
 pub mod live;
 pub mod planner;
 pub mod providers;

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 pub mod controller;
 pub mod crds;
+pub mod deploy;
 pub mod lint;
 pub mod rehearse;
 
@@ -29,6 +30,8 @@ enum Verb {
     Controller(Box<controller::Args>),
     /// Print the CustomResourceDefinitions, or write them to a folder
     Crds(crds::Args),
+    /// Print serin's own manifests: rights, deployment, network policies, monitoring
+    Deploy(deploy::Args),
     /// Check manifests: every fault at once, with its file, field and what to do
     Lint(lint::Args),
     /// Play a rollout without a cluster and see what it will do
@@ -42,6 +45,7 @@ pub fn main() -> ExitCode {
     let done = match cli.verb {
         Verb::Controller(args) => serve(controller::run(*args)),
         Verb::Crds(args) => crds::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Deploy(args) => deploy::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Lint(args) => Ok(lint::run(&args)),
         Verb::Rehearse(args) => rehearse::run(args),
     };

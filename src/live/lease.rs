@@ -207,7 +207,7 @@ impl Candidate {
             ),
             CallError::Refused { code: 403, message } => tracing::error!(
                 %namespace, %name, message,
-                "not allowed to use the Lease: apply deploy/rbac.yaml"
+                "not allowed to use the Lease: serin deploy generate-rbac | kubectl apply -f -"
             ),
             CallError::Conflict(_)
             | CallError::Exists(_)

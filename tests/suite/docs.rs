@@ -7,11 +7,12 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-const DOCS: [&str; 6] = [
+const DOCS: [&str; 7] = [
     "README.md",
     "docs/rehearsal.md",
     "docs/gates.md",
     "docs/controller.md",
+    "docs/install.md",
     "docs/differences.md",
     "CONTRIBUTING.md",
 ];

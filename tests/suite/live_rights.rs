@@ -1,4 +1,4 @@
-//! deploy/ on a real API server: the controller works with the rights of deploy/rbac.yaml and no
+//! deploy/ on a real API server: the controller works with the rights of rbac.yaml and no
 //! others, and its pods are let into its namespace.
 
 use std::path::Path;
@@ -18,7 +18,7 @@ fn kubectl(cluster: &Cluster, args: &[&str]) -> String {
 
 fn deploy(cluster: &Cluster, file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("deploy")
+        .join("deploy/kustomize/base")
         .join(file);
     kubectl(cluster, &["apply", "-f", &path.display().to_string()])
 }
@@ -90,7 +90,7 @@ async fn the_deployment_meets_the_restricted_standard() {
     };
     deploy(cluster, "namespace.yaml");
     deploy(cluster, "rbac.yaml");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/deployment.yaml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize/base/deployment.yaml");
     let args = [
         "apply",
         "--dry-run=server",

@@ -18,6 +18,7 @@ mod conformance;
 mod controller;
 mod crds;
 mod crds_live;
+mod deploy;
 mod docs;
 mod live;
 mod live_faults;

@@ -65,6 +65,11 @@ const LAYERS: &[Layer] = &[
         ],
     },
     Layer {
+        folder: "deploy",
+        may_use: &["deploy"],
+        never: PURE,
+    },
+    Layer {
         folder: "live",
         may_use: &["api", "planner", "providers", "live"],
         never: &["SystemTime::now"],

@@ -1,0 +1,241 @@
+//! Who may do what: the controller's rights, which are exactly what it uses, and the roles of people.
+
+use super::{Install, indented};
+
+/// One rule of the controller's role. **A new right of the controller is a new row of [`RIGHTS`]**;
+/// then `UPDATE_GOLDEN=1 cargo test --test suite deploy` writes deploy/.
+#[derive(Clone, Copy, Debug)]
+pub struct Right {
+    /// The API group; empty for the core group.
+    pub group: &'static str,
+    /// Its resources.
+    pub resources: &'static [&'static str],
+    /// What is done with them.
+    pub verbs: &'static [&'static str],
+    /// What for, where that is not plain.
+    pub why: &'static str,
+    /// The resource belongs to no namespace: a namespaced installation goes without.
+    pub is_of_cluster: bool,
+}
+
+const fn right(
+    group: &'static str,
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+    why: &'static str,
+) -> Right {
+    Right {
+        group,
+        resources,
+        verbs,
+        why,
+        is_of_cluster: false,
+    }
+}
+
+/// Everything the controller may do in the namespaces it looks at. It cannot read Secrets.
+pub const RIGHTS: &[Right] = &[
+    right(
+        "argoproj.io",
+        &["rollouts"],
+        &["get", "list", "watch", "patch"],
+        "",
+    ),
+    right("argoproj.io", &["rollouts/status"], &["patch"], ""),
+    right(
+        "argoproj.io",
+        &["rollouts/finalizers"],
+        &["update"],
+        "Only clusters that enforce permissions on owner references ask for this.",
+    ),
+    right(
+        "argoproj.io",
+        &["analysisruns"],
+        &["get", "list", "watch", "create", "patch", "delete"],
+        "",
+    ),
+    right("argoproj.io", &["analysistemplates"], &["get"], ""),
+    Right {
+        is_of_cluster: true,
+        ..right("argoproj.io", &["clusteranalysistemplates"], &["get"], "")
+    },
+    right(
+        "apps",
+        &["replicasets"],
+        &["get", "list", "watch", "create", "patch", "delete"],
+        "",
+    ),
+    right("events.k8s.io", &["events"], &["create", "patch"], ""),
+];
+
+/// In its own namespace: the Lease that elects the leader.
+const LEASE: Right = right(
+    "coordination.k8s.io",
+    &["leases"],
+    &["get", "create", "patch"],
+    "",
+);
+
+/// Rules as YAML, each with its reason; as in the `rules` of a role.
+pub fn rules<'a>(rights: impl IntoIterator<Item = &'a Right>) -> String {
+    let mut text = String::new();
+    for right in rights {
+        if !right.why.is_empty() {
+            text += &format!("# {}\n", right.why);
+        }
+        let group = if right.group.is_empty() {
+            "\"\""
+        } else {
+            right.group
+        };
+        let resources = right.resources.join(", ");
+        let verbs = right.verbs.join(", ");
+        text +=
+            &format!("- apiGroups: [{group}]\n  resources: [{resources}]\n  verbs: [{verbs}]\n");
+    }
+    text
+}
+
+pub(super) fn of_the_controller(install: &Install) -> Vec<String> {
+    let namespace = &install.namespace;
+    let account = format!(
+        "# What the controller may do: exactly what it does. It cannot read Secrets.
+# Made by `serin deploy generate-rbac` from the table in src/deploy/rights.rs; do not edit.
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: serin
+  namespace: {namespace}
+  labels: {{app.kubernetes.io/name: serin}}
+# Only the controller's pods get the token, and they ask for it.
+automountServiceAccountToken: false
+"
+    );
+    let mut documents = vec![account];
+    if install.is_namespaced {
+        let rights = RIGHTS.iter().filter(|right| !right.is_of_cluster);
+        documents.extend(bound_in(namespace, "serin", namespace, &rules(rights)));
+    } else {
+        let rules = indented(2, &rules(RIGHTS));
+        documents.push(format!(
+            "apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: serin
+  labels: {{app.kubernetes.io/name: serin}}
+rules:
+{rules}"
+        ));
+        documents.push(format!(
+            "apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: serin
+  labels: {{app.kubernetes.io/name: serin}}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: serin
+subjects:
+  - kind: ServiceAccount
+    name: serin
+    namespace: {namespace}
+"
+        ));
+    }
+    documents.extend(bound_in(
+        namespace,
+        "serin-lease",
+        namespace,
+        &rules([&LEASE]),
+    ));
+    for secret in &install.secrets {
+        documents.extend(secret_in(secret, namespace));
+    }
+    documents
+}
+
+/// A Role in a namespace, and its binding to the controller's account, which may live in another.
+fn bound_in(namespace: &str, name: &str, account: &str, rules: &str) -> [String; 2] {
+    let rules = indented(2, rules);
+    let role = format!(
+        "apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {name}
+  namespace: {namespace}
+  labels: {{app.kubernetes.io/name: serin}}
+rules:
+{rules}"
+    );
+    let binding = format!(
+        "apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: {name}
+  namespace: {namespace}
+  labels: {{app.kubernetes.io/name: serin}}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: {name}
+subjects:
+  - kind: ServiceAccount
+    name: serin
+    namespace: {account}
+"
+    );
+    [role, binding]
+}
+
+/// The right to read one Secret, in its own namespace and by its name.
+fn secret_in(secret: &str, account: &str) -> Vec<String> {
+    let Some((namespace, name)) = secret.split_once('/') else {
+        return vec![];
+    };
+    let rules = format!(
+        "- apiGroups: [\"\"]\n  resources: [secrets]\n  resourceNames: [{name}]\n  verbs: [get]\n"
+    );
+    bound_in(namespace, &format!("serin-secret-{name}"), account, &rules).into()
+}
+
+/// Kinds that people work with.
+const KINDS: &str =
+    "[rollouts, rollouts/scale, rollouts/status, analysisruns, analysistemplates, experiments]";
+
+pub(super) fn of_people(_: &Install) -> Vec<String> {
+    // Whoever may edit may promote: existing clients do it by a patch of the status.
+    let roles = [
+        ("view", "get, list, watch"),
+        ("edit", "create, update, patch, delete"),
+        ("admin", "deletecollection"),
+    ];
+    let mut documents: Vec<String> = roles
+        .iter()
+        .map(|(role, verbs)| for_people(role, verbs))
+        .collect();
+    if let Some(view) = documents.first_mut() {
+        let head = "# Rollouts for people who have the roles view, edit and admin of Kubernetes; there, edit contains
+# view, and admin edit. Made by `serin deploy generate-roles`; do not edit.\n";
+        view.insert_str(0, head);
+        view.push_str("  - apiGroups: [argoproj.io]\n    resources: [clusteranalysistemplates]\n    verbs: [get, list, watch]\n");
+    }
+    documents
+}
+
+fn for_people(role: &str, verbs: &str) -> String {
+    format!(
+        "apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: serin-aggregate-to-{role}
+  labels:
+    app.kubernetes.io/name: serin
+    rbac.authorization.k8s.io/aggregate-to-{role}: \"true\"
+rules:
+  - apiGroups: [argoproj.io]
+    resources: {KINDS}
+    verbs: [{verbs}]
+"
+    )
+}
