@@ -123,12 +123,13 @@ wire! {
         pub at_most: Option<Bound>,
     }
 
-    /// Things that must not happen, or not often, in one window.
+    /// Things that must not happen, or not often. Counted since each pod of the version started, so
+    /// that the first one is not missed: a counter often appears with it.
     pub struct Violations {
         /// The counter, with matchers if need be.
         #[schemars(schema_with = "super::schema::selector_text")]
         pub counter: String,
-        /// Most of them in one window; default 0.
+        /// Most of them, over all pods of the version since they started; default 0.
         pub at_most: Option<Bound>,
     }
 

@@ -17,6 +17,7 @@ struct Frame {
     until: f64,
     top: f64,
     height: f64,
+    least: f64,
     most: f64,
 }
 
@@ -27,7 +28,8 @@ impl Frame {
     }
 
     fn y(&self, value: f64) -> f64 {
-        let share = (value / self.most.max(f64::MIN_POSITIVE)).clamp(0.0, 1.04);
+        let span = (self.most - self.least).max(f64::MIN_POSITIVE);
+        let share = ((value - self.least) / span).clamp(0.0, 1.04);
         self.top + self.height * (1.0 - share)
     }
 
@@ -45,6 +47,7 @@ pub fn pods_and_weight(timeline: &Timeline) -> String {
         until,
         top: 44.0,
         height: 180.0,
+        least: 0.0,
         most: f64::from(most),
     };
     let weight = Frame {
@@ -52,6 +55,7 @@ pub fn pods_and_weight(timeline: &Timeline) -> String {
         until,
         top: 268.0,
         height: 120.0,
+        least: 0.0,
         most: 100.0,
     };
     let mut svg = open(
@@ -79,25 +83,24 @@ pub fn gate(timeline: &Timeline, gate: &Gate) -> String {
     let numbers = values
         .iter()
         .filter_map(|m| m.value)
-        .filter(|value| value.is_finite());
-    let highest = numbers.chain(gate.limit).fold(0.0, f64::max);
-    let until = timeline.ended_at.max(1_000) as f64;
-    let most = if highest > 0.0 { highest * 1.15 } else { 1.0 };
+        .filter(|value| value.is_finite())
+        .chain(gate.limit);
+    let ticks = round_ticks(numbers, gate.is_upper);
     let frame = Frame {
         from: 0.0,
-        until,
+        until: timeline.ended_at.max(1_000) as f64,
         top: 14.0,
         height: 110.0,
-        most,
+        least: ticks.first().copied().unwrap_or(0.0),
+        most: ticks.last().copied().unwrap_or(1.0),
     };
     let mut svg = open(160.0, &format!("Values of {} over time", gate.name));
     bound(&mut svg, gate, &frame);
-    let ticks = [0.0, most / 2.3, most / 1.15];
-    axis(
-        &mut svg,
-        &frame,
-        &ticks.map(|value| (value, gate.unit.text(value))),
-    );
+    let labels: Vec<(f64, String)> = ticks
+        .iter()
+        .map(|value| (*value, gate.unit.text(*value)))
+        .collect();
+    axis(&mut svg, &frame, &labels);
     line_of_values(&mut svg, &values, &frame);
     for value in &values {
         point(&mut svg, value, gate, &frame);
@@ -105,6 +108,39 @@ pub fn gate(timeline: &Timeline, gate: &Gate) -> String {
     times(&mut svg, &frame);
     svg.push_str("</svg>\n");
     svg
+}
+
+/// Three to five round values that span all numbers. From zero up, except for values that must stay
+/// high (99 % of successes): what matters there lies in the last tenth, which zero would hide.
+fn round_ticks(numbers: impl Iterator<Item = f64>, from_zero: bool) -> Vec<f64> {
+    let (mut low, mut high) = (f64::INFINITY, 0.0_f64);
+    for number in numbers {
+        low = low.min(number);
+        high = high.max(number);
+    }
+    if high <= 0.0 {
+        return vec![0.0, 0.5, 1.0];
+    }
+    if from_zero || low < high / 2.0 {
+        low = 0.0;
+    }
+    let rough = ((high - low) / 3.0).max(high / 1000.0);
+    let power = 10_f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0]
+        .map(|digit| digit * power)
+        .into_iter()
+        .find(|step| *step >= rough)
+        .unwrap_or(rough);
+    // A hair's breadth of room, so that 0.3 / 0.1 counts as 3.
+    let first = (low / step + 1e-9).floor();
+    let last = (high / step - 1e-9).ceil().max(first + 1.0);
+    let mut ticks = vec![];
+    let mut at = first;
+    while at <= last {
+        ticks.push(at * step);
+        at += 1.0;
+    }
+    ticks
 }
 
 fn open(height: f64, title: &str) -> String {
@@ -470,4 +506,30 @@ fn point(svg: &mut String, value: &Measured, gate: &Gate, frame: &Frame) {
 fn put(svg: &mut String, what: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     svg.write_fmt(what).unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::round_ticks;
+
+    #[test]
+    fn axes_have_round_values_and_span_what_they_show() {
+        let texts = |numbers: &[f64], from_zero| -> Vec<String> {
+            round_ticks(numbers.iter().copied(), from_zero)
+                .iter()
+                .map(|tick| format!("{tick:.3}"))
+                .collect()
+        };
+        assert_eq!(
+            texts(&[0.2, 1.2, 0.8], true),
+            ["0.000", "0.500", "1.000", "1.500"]
+        );
+        assert_eq!(
+            texts(&[0.98, 1.0, 0.99], false),
+            ["0.980", "0.990", "1.000"]
+        );
+        assert_eq!(texts(&[0.2, 1.0, 0.99], false), ["0.000", "0.500", "1.000"]);
+        assert_eq!(texts(&[0.0], true), ["0.000", "0.500", "1.000"]);
+        assert_eq!(texts(&[7.0], false).len(), 2);
+    }
 }

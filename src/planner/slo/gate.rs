@@ -62,11 +62,11 @@ pub fn gate(spec: &SloSpec, run: Option<&AnalysisRun>, reached: Timestamp) -> Ga
             message: failure(spec, run, objective),
         };
     }
-    let holds: Vec<String> = spec
-        .objectives
-        .iter()
-        .filter_map(|o| hold(spec, run, o, reached))
-        .collect();
+    let holds = named_together(
+        spec.objectives
+            .iter()
+            .filter_map(|o| Some((o.name.as_str(), hold(spec, run, o, reached)?))),
+    );
     match (phase, holds.is_empty()) {
         (Phase::Failed, _) => {
             let why = message(run).unwrap_or("failed");
@@ -182,6 +182,21 @@ fn failure(spec: &SloSpec, run: &AnalysisRun, objective: &Objective) -> String {
     )
 }
 
+/// One sentence for each reason, with all objectives that wait for it: `a, b: not measured yet`.
+fn named_together<'s>(holds: impl Iterator<Item = (&'s str, String)>) -> Vec<String> {
+    let mut reasons: Vec<(String, Vec<&str>)> = vec![];
+    for (name, why) in holds {
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, names)) => names.push(name),
+            None => reasons.push((why, vec![name])),
+        }
+    }
+    reasons
+        .into_iter()
+        .map(|(why, names)| format!("{}: {why}", names.join(", ")))
+        .collect()
+}
+
 /// Why an objective does not let the step end yet; `None` when it does.
 fn hold(
     spec: &SloSpec,
@@ -189,35 +204,31 @@ fn hold(
     objective: &Objective,
     reached: Timestamp,
 ) -> Option<String> {
-    let name = &objective.name;
     let Some(last) = newest(run, objective) else {
-        return Some(format!("{name}: not measured yet"));
+        return Some("not measured yet".to_owned());
     };
     let is_new = last.started_at.as_ref().is_some_and(|t| t.0 >= reached);
     let said = last.message.as_deref();
     let value = value_of(last).map(|v| query::value_text(objective, v));
     match Phase::read(&last.phase) {
         Phase::Successful if is_new => None,
-        Phase::Successful => Some(format!(
-            "{name}: not measured yet since this step was reached"
-        )),
+        Phase::Successful => Some("not measured yet since this step was reached".to_owned()),
         Phase::Failed => {
             let seen = value.unwrap_or_else(|| "unknown".to_owned());
             let failed = result(run, objective).and_then(|r| r.failed).unwrap_or(1);
             Some(format!(
-                "{name}: {seen} over {}, must be {} ({failed} of {} failures allowed)",
+                "{seen} over {}, must be {} ({failed} of {} failures allowed)",
                 spec.window,
                 query::limit_text(objective),
                 spec.failure_limit
             ))
         }
         Phase::Error => Some(format!(
-            "{name}: Prometheus gives no answer: {}",
+            "Prometheus gives no answer: {}",
             said.unwrap_or("no message")
         )),
         Phase::Inconclusive | Phase::Pending | Phase::Running => {
-            let why = said.map_or_else(|| no_verdict(objective, last), ToOwned::to_owned);
-            Some(format!("{name}: {why}"))
+            Some(said.map_or_else(|| no_verdict(objective, last), ToOwned::to_owned))
         }
     }
 }

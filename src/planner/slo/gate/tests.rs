@@ -87,7 +87,7 @@ fn a_step_passes_only_on_fresh_success_of_all() {
     let fresh = build_run(&spec, &SloContext::default());
     assert_eq!(
         why(&gate(&fresh)),
-        "p95-latency: not measured yet; success-rate: not measured yet"
+        "p95-latency, success-rate: not measured yet"
     );
 }
 
