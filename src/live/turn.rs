@@ -273,11 +273,18 @@ impl Controller {
             return None;
         }
         let now = clock::instant();
-        let due = now + counts_wait(self.remembered());
-        let mut held = self.recall(key).counts.unwrap_or(Held { since: now, due });
-        if !plan.effects.iter().all(is_status) {
-            held.due = due.min(held.since + LONGEST_COUNTS_WAIT);
-        }
+        // As long as so many wait now: how many there were when this one began says nothing.
+        let wait = counts_wait(self.remembered());
+        let since = self.recall(key).counts.map_or(now, |held| held.since);
+        let due = if plan.effects.iter().all(is_status) {
+            since + wait
+        } else {
+            now + wait
+        };
+        let held = Held {
+            since,
+            due: due.min(since + LONGEST_COUNTS_WAIT),
+        };
         if held.due <= now {
             return None;
         }

@@ -13,6 +13,7 @@ use super::observed::{Observed, ReplicaSetSeen};
 use super::plan::{
     Effect, Event, NewReplicaSet, Note, Plan, ReplicaSetPatch, StatusWrite, Wake, Write,
 };
+use super::reasons;
 use super::spec::Spec;
 use crate::api::status::SerinStatus;
 use crate::api::{AnalysisRun, DECISION, RolloutStatus};
@@ -345,6 +346,10 @@ fn matters(status: &RolloutStatus) -> RolloutStatus {
     for condition in &mut s.conditions {
         condition.last_update_time = None;
         condition.message = None;
+        // Which kind of progress it is, nobody waits for; that it ended, somebody does.
+        if condition.type_ == reasons::PROGRESSING && condition.status == "True" {
+            condition.reason = None;
+        }
     }
     s
 }
