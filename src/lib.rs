@@ -2,6 +2,7 @@
 pub mod api;
 pub mod cli;
 pub mod deploy;
+pub mod lint;
 pub mod live;
 pub mod planner;
 pub mod providers;

@@ -32,7 +32,7 @@ enum Verb {
     Crds(crds::Args),
     /// Print serin's own manifests: rights, deployment, network policies, monitoring
     Deploy(deploy::Args),
-    /// Check manifests: every fault at once, with its file, field and what to do
+    /// Check manifests: every fault at once, with its file, line, field and what to do
     Lint(lint::Args),
     /// Play a rollout without a cluster and see what it will do
     Rehearse(rehearse::Args),
@@ -46,7 +46,7 @@ pub fn main() -> ExitCode {
         Verb::Controller(args) => serve(controller::run(*args)),
         Verb::Crds(args) => crds::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Deploy(args) => deploy::run(&args).map(|()| ExitCode::SUCCESS),
-        Verb::Lint(args) => Ok(lint::run(&args)),
+        Verb::Lint(args) => lint::run(&args),
         Verb::Rehearse(args) => rehearse::run(args),
     };
     done.unwrap_or_else(|error| {

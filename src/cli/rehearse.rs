@@ -175,7 +175,7 @@ fn is_rehearsal(document: &Value) -> bool {
     document.get("apiVersion").is_none() && document.get("kind").is_none()
 }
 
-fn read_rehearsal(file: &Path, document: &Value) -> Result<Rehearsal, Vec<Fault>> {
+pub(super) fn read_rehearsal(file: &Path, document: &Value) -> Result<Rehearsal, Vec<Fault>> {
     let name = file
         .file_stem()
         .map(|stem| stem.to_string_lossy().into_owned());

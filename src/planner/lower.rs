@@ -11,9 +11,14 @@ use crate::api::{Rollout, RolloutStatus};
 mod analysis;
 mod blue_green;
 mod canary;
+pub(crate) mod experiment;
+mod pod;
+pub mod references;
+mod routes;
 mod selector;
 mod step;
 mod template;
+mod traffic;
 
 use canary::lower_canary;
 

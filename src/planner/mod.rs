@@ -20,6 +20,7 @@
     )
 )]
 
+pub mod advice;
 pub mod analysis;
 pub(crate) mod canary;
 pub mod command;

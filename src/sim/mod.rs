@@ -31,7 +31,6 @@ pub mod rehearsal;
 pub mod script;
 pub mod series;
 pub mod store;
-pub mod strict;
 pub mod trigger;
 mod warnings;
 pub mod workloads;

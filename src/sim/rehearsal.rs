@@ -11,9 +11,9 @@ use super::manifests::Manifests;
 use super::pods::{Behaviour, Readiness};
 use super::script::{self, Action, Verb};
 use super::series::{Reading, Series};
-use super::strict::{Fields, join, nearest, text_of, wrong_type};
 use super::trigger::{Trigger, duration};
 use crate::api;
+use crate::lint::strict::{Fields, join, nearest, text_of, wrong_type};
 use crate::planner::fault::Fault;
 
 /// Everything that a rehearsal needs to know.

@@ -7,8 +7,8 @@ use super::clock::Ms;
 use super::event::Kind;
 use super::pods::Behaviour;
 use super::rehearsal::behaviour;
-use super::strict::{Fields, text_of, unknown, wrong_type};
 use super::trigger::{Trigger, duration, text_of as duration_text};
+use crate::lint::strict::{Fields, text_of, unknown, wrong_type};
 use crate::planner::fault::Fault;
 
 /// One entry of the script.

@@ -45,13 +45,18 @@ const LAYERS: &[Layer] = &[
         never: &["kube::", "success_condition", "SystemTime"],
     },
     Layer {
+        folder: "lint",
+        may_use: &["api", "planner", "lint"],
+        never: PURE,
+    },
+    Layer {
         folder: "view",
         may_use: &["api", "planner", "view"],
         never: PURE,
     },
     Layer {
         folder: "sim",
-        may_use: &["api", "planner", "view", "sim"],
+        may_use: &["api", "planner", "lint", "view", "sim"],
         never: &[
             "tokio",
             "reqwest",

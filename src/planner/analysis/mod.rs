@@ -2,10 +2,11 @@
 //!
 //! Read in this order: [`run`] (one turn of an AnalysisRun), [`assess`] (verdicts), [`metric`] (a
 //! metric with its defaults), [`args`] (substitution and secrets), [`template`] (templates merged
-//! into a run), [`expr`] (conditions), [`value`] (answers).
+//! into a run), [`check`] (a template or run by itself), [`expr`] (conditions), [`value`] (answers).
 
 pub mod args;
 pub mod assess;
+pub mod check;
 pub mod expr;
 pub mod metric;
 pub mod run;

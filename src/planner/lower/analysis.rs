@@ -1,7 +1,7 @@
 //! An analysis as a Rollout names it: templates and arguments. The templates themselves are
 //! looked at when a run is made.
 
-use crate::api::canary::RolloutAnalysis;
+use crate::api::canary::{AnalysisRunArgument, RolloutAnalysis};
 use crate::planner::fault::Fault;
 
 /// Checks an analysis at `path`; `None` where it has faults.
@@ -31,7 +31,13 @@ pub(super) fn lower_analysis(
             ));
         }
     }
-    for (i, arg) in analysis.args.iter().flatten().enumerate() {
+    check_args(path, analysis.args.as_deref().unwrap_or_default(), faults);
+    (faults.len() == before).then_some(())
+}
+
+/// Checks the arguments of the analysis at `path` (L25, L36).
+pub(super) fn check_args(path: &str, args: &[AnalysisRunArgument], faults: &mut Vec<Fault>) {
+    for (i, arg) in args.iter().enumerate() {
         let at = format!("{path}.args[{i}]");
         if arg.name.is_empty() {
             faults.push(Fault::required(&format!("{at}.name"), "name the argument"));
@@ -46,6 +52,15 @@ pub(super) fn lower_analysis(
                 format!("arg '{}' has both Value and ValueFrom fields", arg.name),
             ));
         }
+        if let Some(field) = &from.field_ref
+            && !is_field(&field.field_path)
+        {
+            faults.push(Fault::invalid(
+                &format!("{at}.valueFrom.fieldRef.fieldPath"),
+                format!("{:?}", field.field_path),
+                "Analyses arguments must refer to valid object metadata supported by downwardAPI: metadata.name, metadata.namespace, metadata.uid, metadata.labels['key'], metadata.annotations['key'], or a field of spec or status",
+            ));
+        }
         if let Some(which) = &from.pod_template_hash_value
             && which != "Latest"
             && which != "Stable"
@@ -57,5 +72,23 @@ pub(super) fn lower_analysis(
             ));
         }
     }
-    (faults.len() == before).then_some(())
+}
+
+/// Fields that the downward API knows, and those of a status, which analyses may ask for too (N18).
+fn is_field(path: &str) -> bool {
+    const PLAIN: [&str; 5] = [
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.uid",
+        "metadata.labels",
+        "metadata.annotations",
+    ];
+    let subscripted = ["metadata.labels['", "metadata.annotations['"];
+    PLAIN.contains(&path)
+        || subscripted
+            .iter()
+            .any(|start| path.starts_with(start) && path.ends_with("']"))
+        || ["spec.", "status."]
+            .iter()
+            .any(|start| path.starts_with(start))
 }

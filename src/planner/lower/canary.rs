@@ -2,6 +2,7 @@
 
 use super::analysis::lower_analysis;
 use super::step::lower_step;
+use super::traffic::{self, Routers};
 use super::{CANARY, count};
 use crate::api::IntOrString;
 use crate::api::canary::CanaryStrategy;
@@ -58,7 +59,9 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
             faults.push(Fault::unsupported(&format!("{CANARY}.{name}")));
         }
     }
-    let has_router = traffic_routing.is_some();
+    traffic::check(wire, faults);
+    let routers = Routers::of(wire);
+    let has_router = routers.is_set();
     if let Some(seconds) = scale_down_delay_seconds {
         let path = format!("{CANARY}.scaleDownDelaySeconds");
         faults.push(if has_router {
@@ -72,6 +75,13 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
         });
     }
     if dynamic_stable_scale.unwrap_or(false) {
+        if scale_down_delay_seconds.is_some() {
+            faults.push(Fault::invalid(
+                &format!("{CANARY}.dynamicStableScale"),
+                true,
+                "Canary dynamicStableScale cannot be used with scaleDownDelaySeconds",
+            ));
+        }
         let path = format!("{CANARY}.dynamicStableScale");
         faults.push(if has_router {
             Fault::unsupported(&path)
@@ -100,7 +110,7 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
         .iter()
         .flatten()
         .enumerate()
-        .filter_map(|(i, step)| lower_step(i, step, has_router, faults))
+        .filter_map(|(i, step)| lower_step(i, step, routers, faults))
         .collect();
     Canary {
         step_hash: revision::step_hash(steps.as_deref()),

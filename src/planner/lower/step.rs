@@ -1,7 +1,8 @@
 //! One canary step: exactly one kind each, with what that kind asks for.
 
-use super::CANARY;
 use super::analysis::lower_analysis;
+use super::traffic::Routers;
+use super::{CANARY, experiment, routes};
 use crate::api::canary::{CanaryStep, RolloutPause};
 use crate::planner::duration;
 use crate::planner::fault::Fault;
@@ -11,7 +12,7 @@ use crate::planner::spec::{Pause, Step};
 pub(super) fn lower_step(
     index: usize,
     wire: &CanaryStep,
-    has_router: bool,
+    routers: Routers<'_>,
     faults: &mut Vec<Fault>,
 ) -> Option<Step> {
     let path = format!("{CANARY}.steps[{index}]");
@@ -53,7 +54,16 @@ pub(super) fn lower_step(
         ));
         return None;
     }
-    if set_canary_scale.is_some() && !has_router {
+    if let Some(experiment) = experiment {
+        experiment::step(&format!("{path}.experiment"), experiment, routers, faults);
+    }
+    if let Some(header) = set_header_route {
+        routes::header(&format!("{path}.setHeaderRoute"), header, routers, faults);
+    }
+    if let Some(mirror) = set_mirror_route {
+        routes::mirror(&format!("{path}.setMirrorRoute"), mirror, routers, faults);
+    }
+    if set_canary_scale.is_some() && !routers.is_set() {
         faults.push(Fault::invalid(
             &format!("{path}.setCanaryScale"),
             serde_json::to_string(set_canary_scale).unwrap_or_default(),
@@ -62,7 +72,7 @@ pub(super) fn lower_step(
         return None;
     }
     if let Some(weight) = set_weight {
-        return lower_weight(&path, *weight, faults);
+        return lower_weight(&path, *weight, routers.most(), faults);
     }
     if let Some(pause) = pause {
         return lower_pause(&path, pause, faults);
@@ -77,16 +87,14 @@ pub(super) fn lower_step(
     None
 }
 
-fn lower_weight(path: &str, weight: i64, faults: &mut Vec<Fault>) -> Option<Step> {
+fn lower_weight(path: &str, weight: i64, most: u32, faults: &mut Vec<Fault>) -> Option<Step> {
     match u32::try_from(weight) {
-        Ok(weight) if weight <= crate::planner::replicas::MAX_WEIGHT => {
-            Some(Step::SetWeight(weight))
-        }
+        Ok(weight) if weight <= most => Some(Step::SetWeight(weight)),
         Ok(_) | Err(_) => {
             faults.push(Fault::invalid(
                 &format!("{path}.setWeight"),
                 weight,
-                "SetWeight needs to be between 0 and 100",
+                format!("SetWeight needs to be between 0 and {most}"),
             ));
             None
         }

@@ -1,10 +1,11 @@
 //! What can be known to be wrong with a pod template before any pod is made. The API server judges
 //! the rest when the ReplicaSet is created. Never rewrites the template.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::pod;
 use crate::api::PodTemplate;
 use crate::planner::fault::Fault;
 
@@ -61,11 +62,15 @@ pub(super) fn check(
             "Unsupported value: restartPolicy must be Always: pods of a ReplicaSet are kept running",
         ));
     }
-    Some(template.labels())
+    if let Some(spec) = spec {
+        pod::check(spec, faults);
+    }
+    let labels = template.labels();
+    pod::labels(labels.iter(), faults);
+    Some(labels)
 }
 
 fn containers(path: &str, list: &[Value], faults: &mut Vec<Fault>) {
-    let mut names = BTreeSet::new();
     for (i, container) in list.iter().enumerate() {
         let at = format!("{path}[{i}]");
         let name = container
@@ -74,12 +79,6 @@ fn containers(path: &str, list: &[Value], faults: &mut Vec<Fault>) {
             .unwrap_or_default();
         if name.is_empty() {
             faults.push(Fault::required(&format!("{at}.name"), "name the container"));
-        } else if !names.insert(name.to_owned()) {
-            faults.push(Fault::invalid(
-                &format!("{at}.name"),
-                format!("{name:?}"),
-                "Duplicate value: every container needs a name of its own",
-            ));
         }
         if container
             .get("image")
@@ -106,11 +105,7 @@ fn quantities(path: &str, container: &Value, faults: &mut Vec<Fault>) {
             continue;
         };
         for (resource, value) in map {
-            let is_fine = match value {
-                Value::Number(n) => n.as_f64().is_some_and(|n| n >= 0.0),
-                Value::String(text) => is_quantity(text),
-                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
-            };
+            let is_fine = quantity(value).is_some_and(|n| n >= 0.0);
             if !is_fine {
                 faults.push(Fault::invalid(
                     &format!("{path}.resources.{kind}.{resource}"),
@@ -122,22 +117,45 @@ fn quantities(path: &str, container: &Value, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Kubernetes quantities: a decimal number with a binary (`Ki` … `Ei`), decimal (`n` … `E`) or
-/// exponent (`e3`) suffix; not negative here.
-fn is_quantity(text: &str) -> bool {
-    let digits = text.trim_start_matches('+');
-    let end = digits
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(digits.len());
-    let (number, suffix) = digits.split_at(end);
-    let is_number = number.parse::<f64>().is_ok() && number.chars().any(|c| c.is_ascii_digit());
-    let is_exponent = suffix
-        .strip_prefix(['e', 'E'])
-        .is_some_and(|e| !e.is_empty() && e.parse::<i32>().is_ok());
-    let known = [
-        "", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei",
+/// What a quantity says: a decimal number with a binary (`Ki` … `Ei`), decimal (`n` … `E`) or exponent
+/// (`e3`) suffix; not negative as a text. `None` for what is none.
+pub(super) fn quantity(value: &Value) -> Option<f64> {
+    const SUFFIXES: [(&str, f64); 16] = [
+        ("", 1.0),
+        ("n", 1e-9),
+        ("u", 1e-6),
+        ("m", 1e-3),
+        ("k", 1e3),
+        ("M", 1e6),
+        ("G", 1e9),
+        ("T", 1e12),
+        ("P", 1e15),
+        ("E", 1e18),
+        ("Ki", 1024.0),
+        ("Mi", 1_048_576.0),
+        ("Gi", 1_073_741_824.0),
+        ("Ti", 1_099_511_627_776.0),
+        ("Pi", 1_125_899_906_842_624.0),
+        ("Ei", 1_152_921_504_606_846_976.0),
     ];
-    is_number && (is_exponent || known.contains(&suffix))
+    let text = match value {
+        Value::Number(n) => return n.as_f64(),
+        Value::String(text) => text.trim_start_matches('+'),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+    };
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    if !number.chars().any(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    let number: f64 = number.parse().ok()?;
+    if let Some((_, times)) = SUFFIXES.iter().find(|(known, _)| *known == suffix) {
+        return Some(number * times);
+    }
+    let exponent: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
+    Some(number * 10_f64.powi(exponent))
 }
 
 #[cfg(test)]
@@ -145,12 +163,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn quantities_compare() {
+        let of = |text: &str| quantity(&Value::from(text)).unwrap();
+        assert!(of("1Gi") > of("1G") && of("250m") < of("0.5") && of("1e3") == of("1k"));
+    }
+
+    #[test]
     fn quantities_as_kubernetes_reads_them() {
         for good in ["250m", "0.5", "256Mi", "1Gi", "1e3", "2E", ".5", "100"] {
-            assert!(is_quantity(good), "{good}");
+            assert!(quantity(&Value::from(good)).is_some(), "{good}");
         }
         for bad in ["", "invalid", "1 Gi", "Mi", "-1", "1.2.3", "1mi"] {
-            assert!(!is_quantity(bad), "{bad}");
+            assert!(quantity(&Value::from(bad)).is_none(), "{bad}");
         }
     }
 }
