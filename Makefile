@@ -31,6 +31,7 @@ quick: ## Only what needs nothing but Rust
 tools:
 	@tests/control-plane/install.sh
 	@tests/control-plane/build.sh
+	@tests/delivery-tools/build.sh
 
 bench: tools ## Measure writes, CPU and memory on the real control plane; BENCH="--part idle" for a part
 	@$(CARGO) build --release --bin serin

@@ -55,6 +55,15 @@ pub(crate) fn prometheus() -> io::Result<PathBuf> {
     )
 }
 
+/// One of the programs that tests/delivery-tools/build.sh builds: helm, gator, actionlint.
+///
+/// # Errors
+/// Says what to run when it is not built.
+pub(crate) fn delivery_tool(name: &str) -> io::Result<PathBuf> {
+    let path = cache().join("delivery-tools/bin").join(name);
+    existing(&path, "tests/delivery-tools/build.sh")
+}
+
 /// An example program of this package (`node`, `agent`), built beside the running program: it is looked for where
 /// cargo puts examples for the profile that the running program has.
 ///
