@@ -54,6 +54,25 @@ wire! {
         /// Objectives for the new version (latency, success, cost, violations), checked against
         /// Prometheus: a breach rolls back, and a step ends only once all of them hold.
         pub slos: Option<Slos>,
+        /// True keeps exactly spec.replicas pods at the end of every step, and lets an old pod go
+        /// only when a new one is available; takes the place of maxUnavailable. Without a router.
+        pub constant_replicas: Option<bool>,
+        /// After an abort the new version goes down in steps, not at once; without a router.
+        pub gradual_rollback: Option<GradualRollback>,
+        /// True runs analysis and slos on the first deployment too: it is Healthy only once they
+        /// hold, and Degraded when they fail. There is nothing to go back to.
+        pub analyze_first_deployment: Option<bool>,
+    }
+
+    /// How an aborted update goes down.
+    #[schemars(extend("required" = ["by", "every"]))]
+    pub struct GradualRollback {
+        /// Percent by which the weight goes down each time.
+        #[schemars(range(min = 1, max = 100))]
+        pub by: i64,
+        /// Time between two steps down, such as 30s.
+        #[schemars(schema_with = "super::schema::duration_text")]
+        pub every: Option<String>,
     }
 
     /// The two services of ping-pong.
@@ -91,12 +110,40 @@ wire! {
         pub set_mirror_route: Option<SetMirrorRoute>,
         /// Hand the step to a step plugin.
         pub plugin: Option<PluginStep>,
+        /// Raise the weight little by little: as setWeight and pause in turn, as one step.
+        pub ramp: Option<Ramp>,
+    }
+
+    /// A weight that rises by itself.
+    #[schemars(extend("required" = ["every"], "x-kubernetes-validations" = [{
+        "rule": "(has(self.curve) && self.curve == 'exponential') || has(self.by)",
+        "message": "say by how many percent a linear ramp rises each time (by: 10)",
+    }]))]
+    pub struct Ramp {
+        /// First weight; default: by, or 1 on an exponential curve.
+        #[schemars(range(min = 1, max = 99))]
+        pub from: Option<i64>,
+        /// Last weight, after which the step is over at once; default 100.
+        #[schemars(range(min = 2, max = 100))]
+        pub to: Option<i64>,
+        /// What is added each time; on an exponential curve the factor, default 2.
+        #[schemars(range(min = 1, max = 100))]
+        pub by: Option<i64>,
+        /// How long each weight is kept, such as 2m.
+        #[schemars(schema_with = "super::schema::duration_text")]
+        pub every: Option<String>,
+        /// linear (default) adds, exponential multiplies.
+        #[schemars(extend("enum" = ["linear", "exponential"]))]
+        pub curve: Option<String>,
     }
 
     /// A wait.
     pub struct RolloutPause {
         /// How long: seconds as a number, or a text such as 30s, 5m or 1h30m. Absent: until promoted.
         pub duration: Option<IntOrString>,
+        /// Without a duration: abort when nobody has promoted for so long, such as 1h.
+        #[schemars(schema_with = "super::schema::duration_text")]
+        pub timeout: Option<String>,
     }
 
     /// The size of the canary: one of the three.
@@ -178,6 +225,9 @@ wire! {
         pub measurement_retention: Option<Vec<MeasurementRetention>>,
         /// Labels and annotations for the AnalysisRun.
         pub analysis_run_metadata: Option<AnalysisRunMetadata>,
+        /// What a failure does: Abort (default) goes back, Pause waits for a person.
+        #[schemars(extend("enum" = ["Abort", "Pause"]))]
+        pub on_failure: Option<String>,
     }
 
     /// An analysis template by name.

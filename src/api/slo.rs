@@ -42,6 +42,9 @@ wire! {
         /// for a Prometheus that keeps no pod labels.
         #[schemars(extend("enum" = ["hash", "pod"]))]
         pub select_by: Option<String>,
+        /// What a breach does: Abort (default) goes back, Pause waits for a person.
+        #[schemars(extend("enum" = ["Abort", "Pause"]))]
+        pub on_failure: Option<String>,
         /// What must hold; each entry sets exactly one of latency, success, cost, violations and query.
         #[schemars(extend(
             "minItems" = 1,

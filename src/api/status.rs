@@ -254,12 +254,30 @@ wire! {
         pub hold: Option<Hold>,
         /// When the current step was reached.
         pub step_started_at: Option<Time>,
+        /// The step at which the update was aborted, for retry=step.
+        pub aborted_step: Option<i64>,
+        /// True while a retried step waits for its pods: its analysis begins after that.
+        pub resuming: Option<bool>,
+        /// Where the ramp of the current step stands.
+        pub ramp: Option<WeightLevel>,
+        /// Where the gradual rollback of an aborted update stands.
+        pub descent: Option<WeightLevel>,
+        /// What analysis says of the first deployment: pending, passed, or failed and why.
+        pub first: Option<String>,
         /// Share of traffic, or of pods without a router, that the new version has now, in percent.
         pub weight: Option<i64>,
         /// The current step in words: 2/5 means the second of five.
         pub step_text: Option<String>,
         /// Available pods out of wanted ones: 3/4.
         pub ready_text: Option<String>,
+    }
+
+    /// A weight among several of one step.
+    pub struct WeightLevel {
+        /// The weight in percent.
+        pub weight: i64,
+        /// Since when its pods are there; absent while they are waited for.
+        pub since: Option<Time>,
     }
 
     /// A step that waits for a gate's verdict.

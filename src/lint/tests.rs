@@ -139,10 +139,7 @@ fn a_report_fits_80_columns_and_every_form_has_every_finding() {
     let text = report::text(&report);
     let widest = text.lines().map(|line| line.chars().count()).max();
     assert!(widest <= Some(80), "{text}");
-    assert!(
-        text.ends_with("1 manifest in 1 file: 1 fault\n"),
-        "{text}"
-    );
+    assert!(text.ends_with("1 manifest in 1 file: 1 fault\n"), "{text}");
     let json = report::json(&report);
     assert_eq!(json["findings"].as_array().map(Vec::len), Some(1));
     let sarif = report::sarif(&report);

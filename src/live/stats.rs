@@ -5,11 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::stores::Key;
 use crate::api::RolloutStatus;
+use crate::api::status::RolloutDuration;
 
 /// Upper bounds of `rollout_reconcile`, in seconds (contract M1).
 const RECONCILE: [f64; 5] = [0.01, 0.15, 0.25, 0.5, 1.0];
+/// Upper bounds of `rollout_progression_duration_seconds` (contract M7).
+const PROGRESSION: [f64; 8] = [30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0];
 /// Upper bounds of `rollout_duration_seconds` (contract M7).
 const DURATION: [f64; 11] = [
     30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0,
@@ -100,17 +105,12 @@ impl Stats {
 
     /// A status was written: an update that ended with it is measured once (contract M7).
     pub fn status_written(&self, before: &RolloutStatus, after: &RolloutStatus) {
-        let end = |s: &RolloutStatus| s.duration.as_ref().and_then(|d| d.finished_at.clone());
-        let (Some(duration), Some(finished)) = (&after.duration, end(after)) else {
+        let Some((duration, finished, outcome)) = ended(before, after) else {
             return;
         };
-        if end(before).as_ref() == Some(&finished) {
-            return;
-        }
         let Some(started) = &duration.rollout_started_at else {
             return;
         };
-        let outcome = duration.completion_status.clone().unwrap_or_default();
         let total = finished.0.duration_since(started.0).as_secs_f64().max(0.0);
         let waited = duration
             .total_manual_pause_duration_seconds
@@ -126,7 +126,7 @@ impl Stats {
         observe("rollout_duration_seconds", &DURATION[..], total);
         observe(
             "rollout_progression_duration_seconds",
-            &DURATION[..8],
+            &PROGRESSION[..],
             (total - waited).max(0.0),
         );
         observe(
@@ -150,6 +150,28 @@ impl Stats {
     }
 }
 
+/// The update that ended with this write: when, and how. One whose record gives way to another's
+/// without an end of its own was superseded (A16: that shows in metrics only).
+fn ended<'a>(
+    before: &'a RolloutStatus,
+    after: &'a RolloutStatus,
+) -> Option<(&'a RolloutDuration, Time, String)> {
+    let new = after.duration.as_ref()?;
+    let old = before.duration.as_ref();
+    if let Some(old) = old
+        .filter(|old| old.finished_at.is_none() && old.rollout_started_at != new.rollout_started_at)
+    {
+        let end = new.rollout_started_at.clone()?;
+        return Some((old, end, "Superseded".to_owned()));
+    }
+    let finished = new.finished_at.clone()?;
+    if old.is_some_and(|old| old.finished_at.as_ref() == Some(&finished)) {
+        return None;
+    }
+    let outcome = new.completion_status.clone().unwrap_or_default();
+    Some((new, finished, outcome))
+}
+
 fn entry<'a>(objects: &'a mut HashMap<Key, ObjectStats>, key: &Key) -> &'a mut ObjectStats {
     objects.entry(key.clone()).or_insert_with(|| ObjectStats {
         reconcile: Histogram::new(&RECONCILE),
@@ -165,6 +187,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_update_that_gives_way_to_another_was_superseded() {
+        let status = |started: &str, finished: Option<&str>| -> RolloutStatus {
+            let duration = serde_json::json!({"rolloutStartedAt": started, "finishedAt": finished});
+            serde_json::from_value(serde_json::json!({"duration": duration})).unwrap()
+        };
+        let (one, two) = ("2026-01-01T00:00:00Z", "2026-01-01T00:05:00Z");
+        let stats = Stats::default();
+        stats.status_written(&status(one, None), &status(two, None));
+        let key = ("rollout_duration_seconds", "Superseded".to_owned());
+        let (sum, count, _) = stats.durations()[&key].parts();
+        assert_eq!((sum as i64, count), (300, 1));
+        // A record that had ended is not ended again.
+        stats.status_written(&status(one, Some(two)), &status(two, None));
+        assert_eq!(stats.durations()[&key].parts().1, 1);
+    }
 
     #[test]
     fn a_value_counts_in_the_first_bucket_that_holds_it() {

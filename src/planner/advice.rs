@@ -25,6 +25,7 @@ pub fn of(wire: &RolloutSpec, spec: &Spec) -> Vec<Advice> {
         coarse_weights(spec, canary, &mut all);
         endless_pauses(canary, &mut all);
         late_start(canary, &mut all);
+        idle_fields(wire, &mut all);
     }
     bare_percents(wire, &mut all);
     if !spec.is_judged() {
@@ -52,7 +53,8 @@ fn coarse_weights(spec: &Spec, canary: &Canary, all: &mut Vec<Advice>) {
         let Step::SetWeight(weight) = step else {
             continue;
         };
-        let pair = weighted_counts(spec.replicas, *weight, fence.surge);
+        let surge = if canary.is_constant { 0 } else { fence.surge };
+        let pair = weighted_counts(spec.replicas, *weight, surge);
         let total = pair.canary.saturating_add(pair.stable);
         if total == 0 || told.contains(weight) {
             continue;
@@ -74,6 +76,7 @@ fn endless_pauses(canary: &Canary, all: &mut Vec<Advice>) {
     for (i, step) in canary.steps.iter().enumerate() {
         if let Step::Pause(pause) = step
             && pause.seconds.is_none()
+            && pause.timeout.is_none()
         {
             let number = i.saturating_add(1);
             let message = format!("step {number} pauses until a person promotes");
@@ -93,6 +96,27 @@ fn late_start(canary: &Canary, all: &mut Vec<Advice>) {
         );
         let path = "spec.strategy.canary.analysis.startingStep".to_owned();
         tell(all, false, path, message);
+    }
+}
+
+/// Fields that do nothing where pods, not a router, make the weight (S13, S17, S18).
+fn idle_fields(wire: &RolloutSpec, all: &mut Vec<Advice>) {
+    let canary = wire.strategy.as_ref().and_then(|s| s.canary.as_ref());
+    let Some(canary) = canary.filter(|c| c.traffic_routing.is_none()) else {
+        return;
+    };
+    let min_pods = canary.min_pods_per_replica_set;
+    let abort = canary.abort_scale_down_delay_seconds;
+    let limit = canary.scale_down_delay_revision_limit;
+    for (name, value) in [
+        ("minPodsPerReplicaSet", min_pods),
+        ("abortScaleDownDelaySeconds", abort),
+        ("scaleDownDelayRevisionLimit", limit),
+    ] {
+        if value.is_some() {
+            let message = format!("{name} does nothing without trafficRouting");
+            tell(all, false, format!("spec.strategy.canary.{name}"), message);
+        }
     }
 }
 

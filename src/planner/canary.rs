@@ -9,7 +9,10 @@ use super::replicas::{self, Fence, MAX_WEIGHT, Move, Pair, Sizes};
 use super::revision::Sets;
 use super::sizes::{resize, size};
 use super::spec::{Pause, Step};
-use super::{command, cursor, duration, history, reasons, runs, status};
+use super::{
+    command, cursor, descent, duration, failure, history, ramp, reasons, resume, rollback, runs,
+    status,
+};
 use crate::api::RolloutStatus;
 
 /// Steers an update whose template and steps are on record.
@@ -20,6 +23,10 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
     }
     // Without a stable version on record this is a first deployment, or a status that was lost.
     if d.read().stable_rs.is_none() && !first_deployment(d, sets) {
+        return;
+    }
+    // A way back that is trusted needs no steps: put on record before anything is made for them.
+    if rollback::jump(d, sets) {
         return;
     }
     // Verdicts before sizes: a failed gate must not wait for pods.
@@ -47,23 +54,41 @@ fn is_stable_gone(d: &Draft<'_>, sets: &Sets<'_>) -> bool {
 /// What this turn wants of the sizes, and how far they are.
 struct Scaling {
     target: Pair,
-    next: Move,
+    is_stuck: bool,
+}
+
+/// Seconds without progress after which a broken stable version is no longer waited for.
+const PATIENCE: i64 = 60;
+
+/// True when nothing has got on for a while.
+fn is_stuck(d: &mut Draft<'_>) -> bool {
+    let since = status::condition(d.read(), reasons::PROGRESSING);
+    let Some(since) = since.and_then(|c| c.last_update_time.as_ref()) else {
+        return false;
+    };
+    let end = after(since.0, PATIENCE);
+    if d.now() < end {
+        d.wake.at(end);
+        return false;
+    }
+    true
 }
 
 /// The weight that the cursor asks for: the nearest `setWeight` at or before it (C13).
 pub(crate) fn weight(status: &RolloutStatus, steps: &[Step]) -> u32 {
     if status.abort == Some(true) {
-        return 0;
+        return descent::weight(status);
     }
     let at = cursor::index(status, steps.len());
     if status.promote_full == Some(true) || at >= steps.len() {
         return MAX_WEIGHT;
     }
-    let upto = steps.get(..=at).unwrap_or(steps);
-    upto.iter()
-        .rev()
-        .find_map(|step| match step {
+    let upto = steps.get(..=at).unwrap_or(steps).iter().enumerate();
+    upto.rev()
+        .find_map(|(i, step)| match step {
             Step::SetWeight(weight) => Some(*weight),
+            Step::Ramp(it) if i == at => Some(ramp::weight(status, it)),
+            Step::Ramp(it) => it.levels.last().copied(),
             Step::Pause(_) | Step::Analysis(_) => None,
         })
         .unwrap_or(0)
@@ -88,8 +113,14 @@ pub(crate) fn target(d: &Draft<'_>, sets: &Sets<'_>, fence: Fence) -> Pair {
             stable: replicas,
         };
     }
-    let steps = d.spec.steps();
-    replicas::weighted_counts(replicas, weight(read, steps), fence.surge)
+    let weight = weight(read, d.spec.steps());
+    let is_constant = d.spec.canary().is_some_and(|canary| canary.is_constant);
+    let surge = if is_constant { 0 } else { fence.surge };
+    let pair = replicas::weighted_counts(replicas, weight, surge);
+    if read.abort == Some(true) {
+        return descent::capped(pair, sets.canary.replicas, replicas);
+    }
+    pair
 }
 
 fn scale(d: &mut Draft<'_>, sets: &Sets<'_>) -> Scaling {
@@ -97,18 +128,21 @@ fn scale(d: &mut Draft<'_>, sets: &Sets<'_>) -> Scaling {
         replicas::fenceposts(d.spec.replicas, canary.max_surge, canary.max_unavailable)
     });
     let target = target(d, sets, fence);
+    let has_older = sets.older.iter().any(|rs| rs.replicas > 0);
+    let is_stuck = has_older && is_stuck(d);
     let sizes = Sizes {
         replicas: d.spec.replicas,
         fence,
         canary: size(sets.canary),
         stable: sets.stable.map(size),
         older: sets.older.iter().map(|rs| size(rs)).collect(),
+        is_stuck,
     };
     let next = replicas::next_move(&sizes, target);
     // A person froze the update: no size changes at all (A9).
     if d.spec.paused {
         d.note("spec.paused is set: nothing is scaled and no step completes");
-        return Scaling { target, next };
+        return Scaling { target, is_stuck };
     }
     match &next {
         Move::Stable(n) => {
@@ -130,7 +164,7 @@ fn scale(d: &mut Draft<'_>, sets: &Sets<'_>) -> Scaling {
     if sets.canary.min_ready_seconds != d.spec.min_ready_seconds {
         d.set_min_ready(sets.canary, d.spec.min_ready_seconds);
     }
-    Scaling { target, next }
+    Scaling { target, is_stuck }
 }
 
 /// Moves the cursor by at most one step, on observed facts only.
@@ -138,6 +172,9 @@ fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, scaling: &Scaling) {
     let read = d.read();
     let is_stable = read.stable_rs.as_deref() == Some(sets.canary.hash.as_str());
     let promotes_full = read.promote_full == Some(true);
+    if read.abort == Some(true) && !is_stable {
+        descent::steer(d);
+    }
     if read.stable_rs.is_none() || is_stable || d.spec.paused || read.abort == Some(true) {
         return;
     }
@@ -156,39 +193,56 @@ fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, scaling: &Scaling) {
     if inconclusive {
         return ask_a_person(d, sets);
     }
+    if failure::asks(read) {
+        return d.note(
+            "a run has failed: promote to go on, abort to go back, retry=step to measure anew",
+        );
+    }
+    let settled = is_settled(d, sets, scaling);
+    if resume::waits(d, settled) {
+        return;
+    }
     let at = cursor::index(read, d.steps());
     match d.spec.steps().get(at) {
         None => promote(d, sets, scaling),
         Some(Step::SetWeight(_)) => {
-            if is_settled(sets, scaling) {
+            if settled {
                 cursor::advance(d, at);
             } else {
                 explain(d, sets, scaling);
             }
         }
         Some(Step::Pause(pause)) => pause_step(d, sets, at, pause),
+        Some(Step::Ramp(it)) => ramp::steer(d, sets, at, it, settled),
         Some(Step::Analysis(_)) => runs::step_verdict(d, sets, at),
     }
 }
 
-/// Every set has its size, and the canary's pods are available (C2).
-fn is_settled(sets: &Sets<'_>, scaling: &Scaling) -> bool {
+/// Every set has its size, and the canary's pods are available, or as many as the threshold asks
+/// for (C2, S16). A stable version that is broken holds nothing: pods that its ReplicaSet cannot
+/// make are not waited for, nor older pods that stand in for them.
+fn is_settled(d: &Draft<'_>, sets: &Sets<'_>, scaling: &Scaling) -> bool {
     let canary = sets.canary;
     let target = scaling.target;
-    let stable = sets
-        .stable
-        .is_some_and(|s| s.current == target.stable && s.is_observed)
-        || (sets.stable.is_none() && target.stable == 0);
-    let older = sets
-        .older
-        .iter()
-        .all(|rs| rs.replicas == 0 && rs.available == 0);
-    scaling.next == Move::Settled
-        && canary.is_observed
-        && canary.available >= target.canary
-        && canary.current == target.canary
-        && stable
-        && older
+    let threshold = d.spec.canary().and_then(|c| c.threshold);
+    let canary_done = canary.is_observed
+        && match threshold {
+            Some(threshold) => threshold.is_met(canary.available, target.canary),
+            None => {
+                canary.replicas == target.canary
+                    && canary.available >= target.canary
+                    && canary.current == target.canary
+            }
+        };
+    let stable_done = match sets.stable {
+        None => target.stable == 0,
+        Some(s) if s.failure.is_some() => s.is_observed && s.current <= target.stable,
+        Some(s) => s.is_observed && s.replicas == target.stable && s.current == target.stable,
+    };
+    let mut older = sets.older.iter();
+    let older_done = older.all(|rs| rs.replicas == 0 && rs.available == 0)
+        || (scaling.is_stuck && sets.stable.is_some_and(|s| s.available < target.stable));
+    canary_done && stable_done && older_done
 }
 
 fn explain(d: &mut Draft<'_>, sets: &Sets<'_>, scaling: &Scaling) {
@@ -223,6 +277,17 @@ fn pause_step(d: &mut Draft<'_>, sets: &Sets<'_>, at: usize, pause: &Pause) {
         return;
     };
     let Some(seconds) = pause.seconds else {
+        if let Some(limit) = pause.timeout {
+            let start = condition.start_time.as_ref().map_or(d.now(), |t| t.0);
+            let end = after(start, limit);
+            if d.now() >= end {
+                let step = at.saturating_add(1);
+                let limit = duration::human(limit);
+                let why = format!("nobody promoted it at the pause of step {step} within {limit}");
+                return cursor::abort(d, sets, Some(&why));
+            }
+            d.wake.at(end);
+        }
         d.note(
             "paused until a person promotes: kubectl annotate rollout NAME serin.dev/promote=true",
         );
@@ -260,7 +325,7 @@ fn promote(d: &mut Draft<'_>, sets: &Sets<'_>, scaling: &Scaling) {
         cursor::override_hold(d);
     }
     if is_released || gate_opens(d, sets) {
-        let reason = format!("Completed all {} canary steps", d.steps());
+        let reason = rollback::reason(d, sets);
         make_stable(d, sets, &reason);
     }
 }
@@ -287,7 +352,8 @@ fn promote_full(d: &mut Draft<'_>, sets: &Sets<'_>) {
         return;
     }
     if is_full(d, sets.canary) {
-        make_stable(d, sets, "Full promotion requested");
+        let reason = rollback::reason(d, sets);
+        make_stable(d, sets, &reason);
     } else {
         d.note("promoting in full: waiting for the new version's pods");
     }

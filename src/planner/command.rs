@@ -11,6 +11,7 @@ use super::draft::{Draft, whole_seconds};
 use super::plan::Event;
 use super::reasons;
 use super::revision::Sets;
+use super::{failure, first, resume, undo};
 use crate::api::{ABORT, LAST_COMMAND, PAUSE, PROMOTE, RESTART, RESUME, RETRY, UNDO};
 
 /// `serin.dev/last-command`: what was asked last, when, of which revision and step, and what came of it.
@@ -47,9 +48,11 @@ const VERBS: [(&str, &str); 7] = [
 ];
 
 /// What the planner says to a command when it is taken.
-enum Judgement {
+pub(super) enum Judgement {
     /// To be acted on in the status.
     Accept,
+    /// The same, for the version with this hash.
+    AcceptFor(String),
     /// The spec patch is all of it.
     Done,
     /// No, and why.
@@ -83,18 +86,24 @@ pub(crate) fn take(d: &mut Draft<'_>) -> bool {
     };
     let judgement = judge(d, verb, &value);
     let outcome = match &judgement {
-        Judgement::Accept => ACCEPTED.to_owned(),
+        Judgement::Accept | Judgement::AcceptFor(_) => ACCEPTED.to_owned(),
         Judgement::Done => DONE.to_owned(),
         Judgement::Refuse(why) => format!("refused: {why}"),
     };
     if let Judgement::Refuse(why) = &judgement {
         d.event(refusal(verb, why));
     }
+    let hash = match judgement {
+        Judgement::AcceptFor(hash) => Some(hash),
+        Judgement::Accept | Judgement::Done | Judgement::Refuse(_) => {
+            d.read().current_pod_hash.clone()
+        }
+    };
     let command = LastCommand {
         id: d.seen.rollout.version.clone(),
         verb: verb.to_owned(),
         value,
-        hash: d.read().current_pod_hash.clone().unwrap_or_default(),
+        hash: hash.unwrap_or_default(),
         step: d.read().current_step_index,
         at: d.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         outcome,
@@ -115,9 +124,8 @@ fn refusal(verb: &str, why: &str) -> Event {
 fn judge(d: &mut Draft<'_>, verb: &str, value: &str) -> Judgement {
     let refuse = |why: &str| Judgement::Refuse(why.to_owned());
     match verb {
-        "restart" | "undo" => {
-            refuse("is not supported yet: delete pods one by one, or apply the template you want")
-        }
+        "restart" => refuse("is not supported yet: delete pods one by one"),
+        "undo" => undo::judge(d, value),
         "pause" | "resume" => judge_pause(d, verb == "pause"),
         "promote" if value != "true" && value != "full" => {
             refuse("the value must be true (one step) or full (skip everything that is left)")
@@ -125,8 +133,12 @@ fn judge(d: &mut Draft<'_>, verb: &str, value: &str) -> Judgement {
         "promote" => judge_promote(d, value),
         "abort" if !is_updating(d) => refuse("no update is under way"),
         "abort" if d.read().abort == Some(true) => refuse("the update is aborted already"),
+        "retry" if value != "true" && value != "step" => refuse(
+            "the value must be true (from the first step) or step (from the one it was aborted at)",
+        ),
+        "retry" if first::failure(d.read()).is_some() => Judgement::Accept,
+        "retry" if value == "step" => resume::refusal(d.read()).map_or(Judgement::Accept, refuse),
         "retry" if d.read().abort != Some(true) => refuse("the update is not aborted"),
-        "retry" if value != "true" => refuse("the value must be true"),
         _ => Judgement::Accept,
     }
 }
@@ -212,7 +224,11 @@ pub(crate) fn act(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
             let plain = reason.is_empty() || reason == "true";
             cursor::abort(d, sets, (!plain).then_some(reason));
         }
+        "retry" if first::failure(d.read()).is_some() => first::retry(d),
+        "retry" if failure::asks(d.read()) => failure::measure_anew(d),
+        "retry" if command.value == "step" => resume::retry(d),
         "retry" => cursor::retry(d),
+        "undo" => undo::act(d, sets),
         _ => {}
     }
     true

@@ -8,6 +8,7 @@ use super::reasons;
 use super::revision::Sets;
 use super::spec::Step;
 use super::status::set_condition;
+use super::{canary, descent, failure, rollback, timing};
 use crate::api::RolloutStatus;
 use crate::api::status::PauseCondition;
 
@@ -33,6 +34,9 @@ pub(crate) fn set_index(d: &mut Draft<'_>, to: usize) {
     serin.most_updated = None;
     serin.least_old = None;
     serin.hold = None;
+    serin.resuming = None;
+    serin.ramp = None;
+    serin.descent = None;
     serin.hash = hash;
     if let Some(canary) = &mut d.next.canary {
         canary.current_step_analysis_run_status = None;
@@ -63,7 +67,9 @@ pub(crate) fn reset(d: &mut Draft<'_>, hash: &str) {
         canary.current_experiment = None;
         canary.step_plugin_statuses = None;
     }
-    let to = if back_to_stable || is_first {
+    timing::began(d, hash);
+    let is_trusted = rollback::is_trusted(d.seen, d.spec, hash);
+    let to = if back_to_stable || is_first || is_trusted {
         d.steps()
     } else {
         0
@@ -73,6 +79,8 @@ pub(crate) fn reset(d: &mut Draft<'_>, hash: &str) {
     let same_template = read.current_pod_hash.as_deref() == Some(hash);
     let serin = d.serin();
     serin.settled = None;
+    serin.first = None;
+    serin.aborted_step = None;
     serin.attempt = if same_template {
         Some(serin.attempt.unwrap_or(0).saturating_add(1))
     } else {
@@ -83,6 +91,9 @@ pub(crate) fn reset(d: &mut Draft<'_>, hash: &str) {
             reasons::SKIP_STEPS,
             "Rollback to stable ReplicaSets",
         ));
+    }
+    if is_trusted && d.steps() > 0 {
+        rollback::tell(d, hash);
     }
     if was_paused {
         d.event(Event::normal(
@@ -144,11 +155,15 @@ pub(crate) fn promote(d: &mut Draft<'_>) {
     if asks_anew(d) {
         return;
     }
+    // What has failed would ask again: it is measured anew from the next step on.
+    if failure::asks(read) {
+        next_attempt(d);
+    }
     override_hold(d);
     let step = d.spec.steps().get(at);
     match step {
         Some(Step::Pause(_)) => advance(d, at),
-        Some(Step::SetWeight(_) | Step::Analysis(_)) => {
+        Some(Step::SetWeight(_) | Step::Ramp(_) | Step::Analysis(_)) => {
             clear_pause(d);
             set_index(d, at.saturating_add(1));
         }
@@ -221,12 +236,20 @@ pub(crate) fn record_foreign_move(d: &mut Draft<'_>, to: i64) {
 /// Back to stable: on record now, pods move from the next turn on.
 pub(crate) fn abort(d: &mut Draft<'_>, sets: &Sets<'_>, why: Option<&str>) {
     let now = stamp(d);
+    let read = d.read();
+    let (from, weight) = (index(read, d.steps()), canary::weight(read, d.spec.steps()));
+    let ramp = read.serin.as_ref().and_then(|s| s.ramp.clone());
     clear_pause(d);
     d.next.abort = Some(true);
     d.serin().settled = None;
     d.next.aborted_at = Some(now.clone());
     d.next.promote_full = None;
     set_index(d, 0);
+    // For retry=step: where it was.
+    d.serin().aborted_step = i64::try_from(from).ok();
+    d.serin().ramp = ramp;
+    descent::begin(d, weight);
+    timing::aborted(d);
     let revision = sets.canary.revision;
     let message = match why {
         Some(why) => format!("Rollout aborted update to revision {revision}: {why}"),
@@ -250,6 +273,8 @@ pub(crate) fn retry(d: &mut Draft<'_>) {
     d.next.aborted_at = None;
     clear_pause(d);
     set_index(d, 0);
+    d.serin().aborted_step = None;
+    timing::anew(d);
     if let Some(canary) = &mut d.next.canary {
         canary.current_background_analysis_run_status = None;
     }

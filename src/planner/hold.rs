@@ -39,6 +39,7 @@ pub(crate) fn gate_opens(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
             if d.next.serin.as_ref().is_some_and(|s| s.hold.is_some()) {
                 d.serin().hold = None;
             }
+            release(d);
             true
         }
         // The failed run itself aborts, in `runs::steer` of this or the next turn.
@@ -50,6 +51,35 @@ pub(crate) fn gate_opens(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
             hold(d, &why);
             false
         }
+    }
+}
+
+/// The pause that only told clients of a hold ends with the hold.
+fn release(d: &mut Draft<'_>) {
+    let pauses = d.next.pause_conditions.as_deref().unwrap_or_default();
+    if pauses.iter().any(|c| c.reason == reasons::HELD_BY_GATE) {
+        cursor::clear_pause(d);
+        d.event(Event::normal(
+            reasons::ROLLOUT_RESUMED,
+            "Rollout is resumed",
+        ));
+    }
+}
+
+/// At the very end the existing plugin's promote has nothing to patch: no pause to clear, no step to
+/// go to. So a hold there becomes a pause that it can clear, once it has lasted this long.
+const UNTIL_PAUSE: i64 = 60;
+
+fn pause_at_the_end(d: &mut Draft<'_>, since: jiff::Timestamp) {
+    let at_end = cursor::index(d.read(), d.steps()) >= d.steps();
+    if !at_end || d.spec.canary().is_none() {
+        return;
+    }
+    let due = after(since, UNTIL_PAUSE);
+    if d.now() >= due {
+        cursor::enter_pause(d, reasons::HELD_BY_GATE);
+    } else {
+        d.wake.at(due);
     }
 }
 
@@ -80,6 +110,7 @@ fn hold(d: &mut Draft<'_>, why: &str) {
         .spec
         .slos()
         .map_or(1800, |s| s.hold_for_ms.checked_div(1000).unwrap_or(1800));
+    pause_at_the_end(d, since.0);
     let end = after(since.0, limit);
     if d.now() >= end {
         cursor::enter_pause(d, reasons::INCONCLUSIVE_RUN);

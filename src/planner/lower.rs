@@ -100,9 +100,8 @@ fn lower_spec(wire: &RolloutSpec, status: &RolloutStatus, faults: &mut Vec<Fault
     if restart_at.is_some() && *restart_at != status.restarted_at {
         faults.push(Fault::unsupported("spec.restartAt"));
     }
-    if rollback_window.is_some() {
-        faults.push(Fault::unsupported("spec.rollbackWindow"));
-    }
+    let window = rollback_window.as_ref().and_then(|w| w.revisions);
+    let window = window.map(|n| count("spec.rollbackWindow.revisions", Some(n), 0, faults));
     let kept = analysis.clone().unwrap_or_default();
     let base = "spec.analysis.";
     let good = count(
@@ -131,6 +130,7 @@ fn lower_spec(wire: &RolloutSpec, status: &RolloutStatus, faults: &mut Vec<Fault
         progress_deadline_abort: progress_deadline_abort.unwrap_or(false),
         successful_run_history_limit: good,
         unsuccessful_run_history_limit: bad,
+        rollback_window: window,
         strategy,
     })
 }

@@ -4,20 +4,27 @@
 use super::observed::{Need, Observed};
 use super::revision::{self, Found, Sets};
 use super::runs;
+use super::undo;
 
 /// What is still missing from `seen`; the shell fetches it and asks again until nothing is.
 pub fn needs(seen: &Observed) -> Vec<Need> {
     if seen.rollout.is_deleting || seen.rollout.spec.is_err() {
         return vec![];
     }
+    let mut asks = undo::needs(seen);
     let canary = match revision::find(seen) {
-        Found::Ask(asks) => return unanswered(seen, asks),
-        Found::Hold(_) => return vec![],
+        Found::Ask(more) => {
+            asks.extend(more);
+            return unanswered(seen, asks);
+        }
+        Found::Hold(_) => return unanswered(seen, asks),
         // Absence from a cache is not absence: both are read live.
-        Found::Missing => return unanswered(seen, vec![Need::Fresh, Need::Template]),
+        Found::Missing => {
+            asks.extend([Need::Fresh, Need::Template]);
+            return unanswered(seen, asks);
+        }
         Found::Known(canary) | Found::Adopt(canary) => canary,
     };
-    let mut asks = vec![];
     let stable_hash = seen.rollout.status.stable_rs.as_deref().unwrap_or_default();
     let sets = Sets::of(seen, canary);
     if stable_hash != canary.hash && sets.stable.is_none() {

@@ -3,10 +3,12 @@
 
 use super::cursor;
 use super::draft::Draft;
+use super::first;
 use super::observed::ReplicaSetSeen;
 use super::plan::Event;
 use super::reasons;
 use super::revision::Sets;
+use super::timing;
 
 /// No stable version is known. True when the turn may go on as a first deployment: a live list has
 /// found no other ReplicaSet of ours. Else the newest other one that has pods becomes stable.
@@ -28,14 +30,19 @@ pub(crate) fn first_deployment(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
     d.next.stable_rs = Some(sets.canary.hash.clone());
     let steps = d.steps();
     cursor::set_index(d, steps);
+    first::begin(d);
     let text = promoted_text(sets.canary, "Initial deploy");
     d.event(Event::normal(reasons::ROLLOUT_COMPLETED, text));
     true
 }
 
-/// True when the version has every pod that is wanted, and all are available.
+/// True when the version has every pod that is wanted, and all are available, or as many as the
+/// canary's threshold asks for (A32).
 pub(crate) fn is_full(d: &Draft<'_>, canary: &ReplicaSetSeen) -> bool {
     let replicas = d.spec.replicas;
+    if let Some(threshold) = d.spec.canary().and_then(|c| c.threshold) {
+        return canary.is_observed && threshold.is_met(canary.available, replicas);
+    }
     canary.is_observed && canary.replicas == replicas && canary.available >= replicas
 }
 
@@ -43,6 +50,7 @@ pub(crate) fn is_full(d: &Draft<'_>, canary: &ReplicaSetSeen) -> bool {
 pub(crate) fn make_stable(d: &mut Draft<'_>, sets: &Sets<'_>, reason: &str) {
     let canary = sets.canary;
     d.next.stable_rs = Some(canary.hash.clone());
+    timing::promoted(d, sets);
     d.next.promote_full = None;
     cursor::clear_pause(d);
     let steps = d.steps();

@@ -67,6 +67,8 @@ pub const COMMAND_REFUSED: &str = "CommandRefused";
 pub const GATE_OVERRIDDEN: &str = "GateOverridden";
 /// Event of ours: a gate has no verdict, the step waits.
 pub const GATE_HOLDING: &str = "GateHolding";
+/// Event of ours: the analysis of a first deployment failed.
+pub const FIRST_FAILED: &str = "FirstDeploymentFailed";
 /// Event of ours: a ReplicaSet made by another controller goes on as it is.
 pub const RS_ADOPTED: &str = "ReplicaSetAdopted";
 /// Event: something failed that serin will try again.
@@ -76,6 +78,10 @@ pub const RECONCILIATION_ERROR: &str = "ReconciliationError";
 pub const CANARY_PAUSE_STEP: &str = "CanaryPauseStep";
 /// Pause reason: an analysis came to no verdict.
 pub const INCONCLUSIVE_RUN: &str = "InconclusiveAnalysisRun";
+/// Pause reason of ours: a gate or an analysis failed, and a person shall decide.
+pub const FAILED_RUN: &str = "FailedAnalysisRun";
+/// Pause reason of ours: a gate holds the update at its very end.
+pub const HELD_BY_GATE: &str = "HeldByGate";
 
 /// The four phases.
 pub const PHASE_HEALTHY: &str = "Healthy";

@@ -189,6 +189,8 @@ pub struct Sizes {
     pub stable: Option<Size>,
     /// All others, oldest first.
     pub older: Vec<Size>,
+    /// Nothing has got on for a while: stable may be broken, see [`give_way`].
+    pub is_stuck: bool,
 }
 
 /// What is to be resized now. One group at a time: stable, then canary, then the older ones, so
@@ -232,10 +234,24 @@ pub fn next_move(sizes: &Sizes, target: Pair) -> Move {
     let stable_done = sizes.stable.is_none_or(|s| s.spec == target.stable);
     let older_done = sizes.older.iter().all(|s| s.spec == 0);
     if stable_done && older_done && sizes.canary.spec == target.canary {
-        Move::Settled
-    } else {
-        Move::Wait
+        return Move::Settled;
     }
+    give_way(sizes, target).map_or(Move::Wait, Move::Stable)
+}
+
+/// Nothing has moved for a while, older pods hold the floor, and the canary wants more: pods of stable that are
+/// not available take places and carry nothing, so they give way. A broken stable version never
+/// holds a good canary.
+/// Example: 4 replicas, surge 1, stable 2 of which 0 are available, older 2, canary 1 that wants 2:
+/// stable goes to 1.
+fn give_way(sizes: &Sizes, target: Pair) -> Option<u32> {
+    let stable = sizes.stable?;
+    let idle = stable.spec.saturating_sub(stable.counted());
+    let missing = target.canary.saturating_sub(sizes.canary.spec);
+    let is_held = sizes.older.iter().any(|s| s.spec > 0);
+    let is_good = sizes.canary.counted() == sizes.canary.spec;
+    let go = idle.min(missing);
+    (sizes.is_stuck && is_held && is_good && go > 0).then(|| stable.spec.saturating_sub(go))
 }
 
 fn two_sides(sizes: &Sizes, target: Pair) -> Pair {
@@ -257,13 +273,21 @@ fn two_sides(sizes: &Sizes, target: Pair) -> Pair {
     };
 
     let mut budget = ceiling.saturating_sub(total);
+    // Where older pods stand in for a stable version that is short of available ones, the canary's
+    // come first: what stable made would be as broken as the rest of it.
+    let is_short = sizes.stable.is_some_and(|s| s.available < target.stable);
+    if older > 0 && is_short && sizes.is_stuck {
+        let grow = target.canary.saturating_sub(sizes.canary.spec).min(budget);
+        wanted.canary = sizes.canary.spec.saturating_add(grow);
+        budget = budget.saturating_sub(grow);
+    }
     if sizes.stable.is_some() {
         let grow = target.stable.saturating_sub(stable_spec).min(budget);
         wanted.stable = stable_spec.saturating_add(grow);
         budget = budget.saturating_sub(grow);
     }
-    let grow = target.canary.saturating_sub(sizes.canary.spec).min(budget);
-    wanted.canary = sizes.canary.spec.saturating_add(grow);
+    let grow = target.canary.saturating_sub(wanted.canary).min(budget);
+    wanted.canary = wanted.canary.saturating_add(grow);
 
     if older > 0 && total <= ceiling {
         return wanted;
@@ -469,6 +493,7 @@ mod tests {
             canary: full(from.0),
             stable: Some(full(from.1)),
             older: vec![],
+            is_stuck: false,
         };
         let mut path = vec![];
         for _ in 0..50 {
@@ -535,6 +560,7 @@ mod tests {
                 available: 5,
             }),
             older: vec![],
+            is_stuck: false,
         };
         let all = Pair {
             canary: 5,
@@ -571,6 +597,7 @@ mod tests {
             },
             stable: None,
             older: vec![],
+            is_stuck: false,
         };
         let back = Pair {
             canary: 0,
@@ -593,6 +620,7 @@ mod tests {
                 available: 3,
             }),
             older: vec![],
+            is_stuck: false,
         };
         assert_eq!(
             next_move(
@@ -621,6 +649,7 @@ mod tests {
                 spec: 2,
                 available: 2,
             }],
+            is_stuck: false,
         };
         let half = Pair {
             canary: 3,
@@ -653,6 +682,7 @@ mod tests {
                 spec: 3,
                 available: 1,
             }],
+            is_stuck: false,
         };
         let target = Pair {
             canary: 0,
@@ -661,7 +691,58 @@ mod tests {
         assert_eq!(next_move(&sizes, target), Move::Older(vec![1]));
     }
 
+    #[test]
+    fn growth_inside_a_step_goes_by_surge() {
+        // Ten replicas to 50 %, one extra pod allowed, none missing: one by one, eleven at most.
+        let path = walk(10, fence(10, 1, 0), (0, 10), Some(50));
+        assert_eq!(path, "c1 s9 c2 s8 c3 s7 c4 s6 c5 s5");
+        let path = walk(10, fence(10, 3, 0), (0, 10), Some(50));
+        assert_eq!(path, "c3 s7 c5 s5");
+    }
+
+    #[test]
+    fn constant_replicas_end_every_step_with_as_many_pods_as_wanted() {
+        for n in 1..12 {
+            for weight in 0..=100 {
+                let pair = weighted_counts(n, weight, 0);
+                assert_eq!(pair.canary + pair.stable, n, "{n} at {weight}");
+            }
+        }
+        assert_eq!(walk(4, fence(4, 1, 0), (0, 4), Some(50)), "c1 s3 c2 s2");
+    }
+
     proptest::proptest! {
+        /// #7 and #30: whatever is left of a stable version whose pods are never available, a canary
+        /// whose pods are reaches every weight, and at the end nothing else is left.
+        #[test]
+        fn a_broken_stable_never_holds_a_good_canary(
+            replicas in 1u32..12, surge in 0u32..4, unavailable in 0u32..4,
+            stable in 0u32..12, older in 0u32..12, weights in proptest::collection::vec(1u32..100, 0..4),
+        ) {
+            let f = fenceposts(replicas, Bound::Pods(surge), Bound::Pods(unavailable));
+            let full = |n| Size { spec: n, available: n };
+            let mut sizes = Sizes {
+                replicas, fence: f, canary: full(0),
+                stable: Some(Size { spec: stable, available: 0 }), older: vec![full(older)], is_stuck: true,
+            };
+            let mut weights = weights;
+            weights.sort_unstable();
+            weights.push(100);
+            for weight in weights {
+                let target = weighted_counts(replicas, weight, f.surge);
+                for _ in 0..100 {
+                    match next_move(&sizes, target) {
+                        Move::Stable(n) => sizes.stable = Some(Size { spec: n, available: 0 }),
+                        Move::Canary(n) => sizes.canary = full(n),
+                        Move::Older(n) => sizes.older = vec![full(n[0])],
+                        Move::Settled | Move::Wait => break,
+                    }
+                }
+                proptest::prop_assert_eq!(sizes.canary.spec, target.canary, "at {}: {:?}", weight, sizes);
+            }
+            proptest::prop_assert_eq!((sizes.stable.unwrap().spec, sizes.older[0].spec), (0, 0));
+        }
+
         /// I-01 and I-02 for the arithmetic alone: whatever the sizes, no move lowers counted
         /// availability below the floor or raises the total above the ceiling.
         #[test]
@@ -672,7 +753,7 @@ mod tests {
             let f = fenceposts(replicas, Bound::Pods(surge), Bound::Pods(unavailable));
             let size = |(spec, available): (u32, u32)| Size { spec, available };
             let sizes = Sizes {
-                replicas, fence: f, canary: size(c), stable: Some(size(s)), older: vec![size(o)],
+                replicas, fence: f, canary: size(c), stable: Some(size(s)), older: vec![size(o)], is_stuck: false,
             };
             let target = weighted_counts(replicas, weight, f.surge);
             let mut after = sizes.clone();

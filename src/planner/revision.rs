@@ -189,9 +189,12 @@ pub fn find(seen: &Observed) -> Found<'_> {
     sets.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
     if let Some(known) = sets
         .iter()
-        .find(|rs| rs.template_digest.as_ref() == Some(wanted))
+        .find(|rs| bears(rs.template_digest.as_deref(), wanted))
     {
         return Found::Known(known);
+    }
+    if let Some(found) = find_as_stored(seen, &sets) {
+        return found;
     }
     sets.retain(|rs| {
         !rs.template_digest
@@ -202,6 +205,47 @@ pub fn find(seen: &Observed) -> Found<'_> {
         return Found::Missing;
     }
     find_foreign(seen, &sets)
+}
+
+/// True when a recorded value of `serin.dev/template` names this digest. There are several, with
+/// commas between them, once the template came back as it is stored (an undo): it reads otherwise
+/// than the manifest that it was made from, and is the same.
+pub(crate) fn bears(recorded: Option<&str>, digest: &str) -> bool {
+    recorded.is_some_and(|all| all.split(',').any(|one| one == digest))
+}
+
+/// An undo (ours, or that of the kubectl plugin) writes back what a ReplicaSet holds: the template
+/// with the API server's defaults in it. It is that ReplicaSet's, and no new one is made.
+fn find_as_stored<'a>(seen: &'a Observed, sets: &[&'a ReplicaSetSeen]) -> Option<Found<'a>> {
+    let template = seen.answers.template.as_ref()?;
+    if !is_as_stored(template.value()) {
+        return None;
+    }
+    let known = &seen.answers.replica_set_templates;
+    let asks: Vec<Need> = sets
+        .iter()
+        .filter(|rs| !known.contains_key(&rs.name))
+        .map(|rs| Need::ReplicaSetTemplate(rs.name.clone()))
+        .collect();
+    if !asks.is_empty() {
+        return Some(Found::Ask(asks));
+    }
+    let ours = comparable(template.value());
+    let same = |rs: &&&ReplicaSetSeen| known.get(&rs.name).is_some_and(|t| comparable(t) == ours);
+    sets.iter().find(same).map(|rs| Found::Adopt(rs))
+}
+
+/// Fields that the API server always fills in, and hardly anybody writes all of.
+fn is_as_stored(template: &Value) -> bool {
+    let defaults = [
+        "restartPolicy",
+        "terminationGracePeriodSeconds",
+        "dnsPolicy",
+        "schedulerName",
+        "securityContext",
+    ];
+    let spec = template.get("spec");
+    spec.is_some_and(|spec| defaults.iter().all(|field| spec.get(field).is_some()))
 }
 
 fn find_foreign<'a>(seen: &'a Observed, candidates: &[&'a ReplicaSetSeen]) -> Found<'a> {
@@ -242,9 +286,14 @@ fn find_foreign<'a>(seen: &'a Observed, candidates: &[&'a ReplicaSetSeen]) -> Fo
     same.map_or(Found::Missing, |rs| Found::Adopt(rs))
 }
 
-/// A stored template without what a controller adds to it.
+/// A stored template, without what a controller adds to it, in a form that can be compared.
 fn comparable(template: &Value) -> Value {
-    let mut template = canonical(template);
+    written(&canonical(template))
+}
+
+/// A stored template as a person could have written it: without what a controller adds.
+pub(crate) fn written(template: &Value) -> Value {
+    let mut template = template.clone();
     if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("creationTimestamp");
         if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {

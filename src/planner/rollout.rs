@@ -55,16 +55,25 @@ pub fn plan_rollout(seen: &Observed) -> Plan {
         Found::Missing => create(&mut d),
         Found::Known(canary) => found(&mut d, canary),
         Found::Adopt(canary) => {
-            d.annotate(canary, TEMPLATE, seen.rollout.template_digest.clone());
-            let text = format!(
-                "ReplicaSet {} of another controller has this template; it goes on as it is",
-                canary.name
-            );
-            d.event(Event::normal(reasons::RS_ADOPTED, text));
+            adopt(&mut d, canary);
             found(&mut d, canary);
         }
     }
     d.finish()
+}
+
+/// Records the template on its ReplicaSet: beside what is on record where that is of ours.
+fn adopt(d: &mut Draft<'_>, canary: &ReplicaSetSeen) {
+    let digest = d.seen.rollout.template_digest.clone();
+    if let Some(ours) = &canary.template_digest {
+        return d.annotate(canary, TEMPLATE, format!("{ours},{digest}"));
+    }
+    d.annotate(canary, TEMPLATE, digest);
+    let text = format!(
+        "ReplicaSet {} of another controller has this template; it goes on as it is",
+        canary.name
+    );
+    d.event(Event::normal(reasons::RS_ADOPTED, text));
 }
 
 fn idle(seen: &Observed, why: &str) -> Plan {
@@ -180,8 +189,10 @@ fn create(d: &mut Draft<'_>) {
     }
     if let Some(Some(named)) = seen.answers.named.get(&name) {
         let same_owner = named.owner.as_deref() == Some(seen.rollout.uid.as_str());
-        let same_template =
-            named.template_digest.as_deref() == Some(seen.rollout.template_digest.as_str());
+        let same_template = revision::bears(
+            named.template_digest.as_deref(),
+            &seen.rollout.template_digest,
+        );
         if same_owner && same_template {
             d.note(format!(
                 "ReplicaSet {name} exists already; waiting to see it"

@@ -18,6 +18,7 @@ use super::reasons;
 use super::revision::Sets;
 use super::slo::{self, Gate, SloContext};
 use super::spec::{Spec, Step};
+use super::{failure, first, resume, rollback};
 use crate::api::analysis::{AnalysisTemplateSpec, Argument};
 use crate::api::canary::RolloutAnalysis;
 use crate::api::status::AnalysisRunRef;
@@ -74,7 +75,15 @@ struct Wanted<'a> {
 /// The runs that the status as read asks for, in order of precedence: step, background, gate.
 fn wanted<'a>(seen: &Observed, spec: &'a Spec, sets: &Sets<'_>) -> Vec<Wanted<'a>> {
     let read = &seen.rollout.status;
+    let is_first = first::is_judged(seen, sets);
+    if is_first {
+        return wanted_first(seen, spec, sets);
+    }
     if !is_updating(seen, sets) || read.abort == Some(true) || read.promote_full == Some(true) {
+        return vec![];
+    }
+    // A way back that is trusted is not judged again; a retried step is, once it has its pods.
+    if rollback::is_trusted(seen, spec, &sets.canary.hash) || resume::is_resuming(read) {
         return vec![];
     }
     let Some(canary) = spec.canary() else {
@@ -99,6 +108,22 @@ fn wanted<'a>(seen: &Observed, spec: &'a Spec, sets: &Sets<'_>) -> Vec<Wanted<'a
         want(Purpose::Slo, None);
     }
     list
+}
+
+/// The runs of a first deployment that is judged: background and gate, whatever their first step.
+fn wanted_first<'a>(seen: &Observed, spec: &'a Spec, sets: &Sets<'_>) -> Vec<Wanted<'a>> {
+    let canary = spec.canary();
+    let background = canary.and_then(|c| c.background.as_ref());
+    let background = background.map(|b| (Purpose::Background, Some(&b.analysis)));
+    let gate = canary.and_then(|c| c.slos.as_ref());
+    let gate = gate.map(|_| (Purpose::Slo, None));
+    let all = background.into_iter().chain(gate);
+    all.map(|(purpose, analysis)| Wanted {
+        purpose,
+        analysis,
+        name: name(seen, sets, purpose),
+    })
+    .collect()
 }
 
 fn is_updating(seen: &Observed, sets: &Sets<'_>) -> bool {
@@ -172,7 +197,7 @@ fn references(spec: &Spec) -> Vec<(String, &RolloutAnalysis, bool)> {
                 let path = format!("spec.strategy.canary.steps[{i}].analysis.templates");
                 Some((path, &**analysis, true))
             }
-            Step::SetWeight(_) | Step::Pause(_) => None,
+            Step::SetWeight(_) | Step::Pause(_) | Step::Ramp(_) => None,
         });
     background.chain(steps).collect()
 }
@@ -256,7 +281,38 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
             break;
         }
     }
+    if !changed && first::is_judged(seen, sets) && wanted.iter().all(|w| holds_first(d, w)) {
+        first::pass(d);
+        return true;
+    }
     changed
+}
+
+/// What is asked of a first deployment holds: the run has ended well, or goes on without an end and
+/// has been right with every metric.
+fn holds_first(d: &Draft<'_>, want: &Wanted<'_>) -> bool {
+    let Some(run) = run(d.seen, &want.name) else {
+        return false;
+    };
+    if want.purpose == Purpose::Slo {
+        return gate_of(d, Some(run)) == Some(Gate::Pass);
+    }
+    let is_endless = run.spec.metrics.iter().flatten().all(|metric| {
+        let is_counted = metric.count.is_some() || metric.interval.is_none();
+        !is_counted
+    });
+    let results = run.status.as_ref().and_then(|s| s.metric_results.as_ref());
+    let is_right = |result: &crate::api::analysis::MetricResult| {
+        let last = result.measurements.iter().flatten().next_back();
+        last.is_some_and(|m| m.phase == "Successful")
+    };
+    let metrics = run.spec.metrics.iter().flatten().count();
+    let right = results
+        .into_iter()
+        .flatten()
+        .filter(|r| is_right(r))
+        .count();
+    phase(run) == "Successful" || (is_endless && metrics > 0 && right >= metrics)
 }
 
 /// Faults of the templates that the spec names, before anything is started (L29).
@@ -529,17 +585,31 @@ fn judge(d: &mut Draft<'_>, sets: &Sets<'_>, want: &Wanted<'_>, run: &AnalysisRu
         let Some(Gate::Fail { message, .. }) = gate_of(d, Some(run)) else {
             return false;
         };
-        cursor::abort(d, sets, Some(&want.purpose.failure(&message)));
-        return true;
+        return fail(d, sets, want, &message);
     }
     match phase(run) {
-        "Failed" | "Error" => {
-            cursor::abort(d, sets, Some(&want.purpose.failure(message(run))));
-            true
-        }
+        "Failed" | "Error" => fail(d, sets, want, message(run)),
+        "Inconclusive" if first::is_pending(d.read()) => fail(d, sets, want, "no verdict"),
         "Inconclusive" => inconclusive(d),
         _ => false,
     }
+}
+
+/// Go back; or ask a person, where the spec says so; or only say it, on a first deployment.
+fn fail(d: &mut Draft<'_>, sets: &Sets<'_>, want: &Wanted<'_>, message: &str) -> bool {
+    let text = want.purpose.failure(message);
+    let asks = match want.analysis {
+        Some(analysis) => analysis.on_failure.as_deref() == Some("Pause"),
+        None => d.spec.slos().is_some_and(|slos| slos.pauses_on_failure),
+    };
+    if first::is_pending(d.read()) {
+        first::fail(d, &text);
+    } else if asks {
+        return failure::pause(d, &text);
+    } else {
+        cursor::abort(d, sets, Some(&text));
+    }
+    true
 }
 
 fn inconclusive(d: &mut Draft<'_>) -> bool {
@@ -591,7 +661,8 @@ pub(crate) fn gate(d: &mut Draft<'_>, sets: &Sets<'_>) -> Gate {
         d.note("replicas is 0: there is no canary to judge, the gate is not asked");
         return Gate::Pass;
     }
-    if cursor::index(d.read(), d.steps()) < spec.starting_step {
+    let is_trusted = rollback::is_trusted(d.seen, d.spec, &sets.canary.hash);
+    if is_trusted || cursor::index(d.read(), d.steps()) < spec.starting_step {
         return Gate::Pass;
     }
     let name = name(d.seen, sets, Purpose::Slo);
@@ -601,11 +672,9 @@ pub(crate) fn gate(d: &mut Draft<'_>, sets: &Sets<'_>) -> Gate {
 
 fn gate_of(d: &Draft<'_>, run: Option<&AnalysisRun>) -> Option<Gate> {
     let spec = d.spec.slos()?;
-    let reached = d
-        .read()
-        .serin
-        .as_ref()
-        .and_then(|s| s.step_started_at.as_ref());
+    let serin = d.read().serin.as_ref();
+    let level = serin.and_then(|s| s.ramp.as_ref()?.since.as_ref());
+    let reached = level.or(serin.and_then(|s| s.step_started_at.as_ref()));
     Some(slo::gate(
         spec,
         run,

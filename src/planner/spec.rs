@@ -33,6 +33,8 @@ pub struct Spec {
     pub successful_run_history_limit: u32,
     /// How many failed, errored and inconclusive runs to keep.
     pub unsuccessful_run_history_limit: u32,
+    /// How many revisions back need no steps and no analysis (`rollbackWindow`).
+    pub rollback_window: Option<u32>,
     /// How to go from one revision to the next.
     pub strategy: Strategy,
 }
@@ -150,6 +152,45 @@ pub struct Canary {
     pub background: Option<Background>,
     /// Objectives that gate every step from `starting_step` on.
     pub slos: Option<SloSpec>,
+    /// How many available pods are enough; all that are wanted when absent.
+    pub threshold: Option<Threshold>,
+    /// A step ends with exactly `spec.replicas` pods.
+    pub is_constant: bool,
+    /// An abort goes down in steps.
+    pub gradual_rollback: Option<Descent>,
+    /// The first deployment is judged too.
+    pub analyzes_first: bool,
+}
+
+/// `replicaProgressThreshold` (contract S16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threshold {
+    /// Percent of the wanted pods.
+    Percent(u32),
+    /// That many pods.
+    Pods(u32),
+}
+
+impl Threshold {
+    /// True when `available` of `wanted` pods are enough. Example (R40): 4 of 5 are at 80 percent.
+    pub fn is_met(self, available: u32, wanted: u32) -> bool {
+        match self {
+            Self::Percent(percent) => {
+                let have = u64::from(available).saturating_mul(100);
+                have >= u64::from(wanted).saturating_mul(u64::from(percent))
+            }
+            Self::Pods(pods) => available >= pods,
+        }
+    }
+}
+
+/// How an aborted update goes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descent {
+    /// Percent each time.
+    pub by: u32,
+    /// Seconds between two steps down.
+    pub every: i64,
 }
 
 /// A surge or unavailability bound: pods, or percent of the replicas.
@@ -168,6 +209,8 @@ pub enum Step {
     SetWeight(u32),
     /// Wait; for a person when no duration is given.
     Pause(Pause),
+    /// Raise the weight little by little.
+    Ramp(Ramp),
     /// Run an analysis and wait for its verdict.
     Analysis(Box<RolloutAnalysis>),
 }
@@ -179,6 +222,19 @@ pub struct Pause {
     pub seconds: Option<i64>,
     /// The duration as written, for events: `30s`, `120`.
     pub text: Option<String>,
+    /// Seconds after which a pause without a duration aborts.
+    pub timeout: Option<i64>,
+}
+
+/// A weight that rises by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ramp {
+    /// The weights in order; at least one.
+    pub levels: Vec<u32>,
+    /// Seconds that each but the last is kept.
+    pub every: i64,
+    /// As it reads in events: `10 to 50 by 10 every 2m`.
+    pub text: String,
 }
 
 /// Analysis that starts at a step and goes on until the end.
@@ -199,6 +255,7 @@ impl Step {
                 text: Some(text), ..
             }) => format!("pause: {text}"),
             Self::Pause(Pause { text: None, .. }) => "pause".to_owned(),
+            Self::Ramp(ramp) => format!("ramp: {}", ramp.text),
             Self::Analysis(_) => "analysis".to_owned(),
         }
     }

@@ -12,6 +12,7 @@ use super::plan::{Event, Note, Plan};
 use super::reasons;
 use super::replicas::Pair;
 use super::revision::Sets;
+use super::{first, timing};
 use crate::api::RolloutStatus;
 use crate::api::status::RolloutCondition;
 
@@ -31,6 +32,7 @@ pub(crate) fn compute(d: &mut Draft<'_>, sets: &Sets<'_>) {
     paused(d, &now);
     replica_failure(d, sets, &now);
     healthy(d, &now);
+    timing::follow(d, sets);
     phase::set(d, sets);
     ours(d);
     texts(d, sets);
@@ -161,6 +163,8 @@ fn is_healthy(d: &Draft<'_>) -> bool {
     let at_end = cursor::index(next, d.steps()) >= d.steps();
     !is_paused(d)
         && is_complete(next)
+        && !first::is_pending(next)
+        && first::failure(next).is_none()
         && at_end
         && next.updated_replicas == wanted
         && next.available_replicas == wanted
@@ -189,7 +193,12 @@ fn healthy(d: &mut Draft<'_>, now: &Time) {
 }
 
 fn ours(d: &mut Draft<'_>) {
-    let gone = d.is_stable_gone.then(|| stable_gone_text(&d.next));
+    let gone = || ("StableGone".to_owned(), stable_gone_text(&d.next));
+    let failed = |why: &str| (reasons::FIRST_FAILED.to_owned(), why.to_owned());
+    let gone = match first::failure(&d.next) {
+        Some(why) => Some(failed(why)),
+        None => d.is_stable_gone.then(gone),
+    };
     let generation = d.seen.rollout.generation;
     if let Some(later) = set_ours(&mut d.next, d.seen.now, generation, gone) {
         d.wake.at(later);
@@ -202,13 +211,13 @@ pub(crate) fn set_ours(
     next: &mut RolloutStatus,
     at: jiff::Timestamp,
     generation: i64,
-    gone: Option<String>,
+    helpless: Option<(String, String)>,
 ) -> Option<jiff::Timestamp> {
     let now = &whole_seconds(at);
     let phase = next.phase.clone().unwrap_or_default();
     let message = next.message.clone().unwrap_or_default();
     let (told, later) = stalled(next, at);
-    let stalled = gone.map(|text| ("StableGone".to_owned(), text)).or(told);
+    let stalled = helpless.or(told);
     let flag = |is: bool| if is { "True" } else { "False" };
     let is_ready = phase == reasons::PHASE_HEALTHY;
     let is_waiting = phase == reasons::PHASE_PROGRESSING || phase == reasons::PHASE_PAUSED;

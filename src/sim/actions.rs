@@ -162,7 +162,12 @@ impl World<'_> {
         self.script.last_command = Some(self.now);
         if matches!(
             verb,
-            Verb::Image(_) | Verb::Steps(_) | Verb::Patch(_) | Verb::Retry
+            Verb::Image(_)
+                | Verb::Steps(_)
+                | Verb::Patch(_)
+                | Verb::Retry
+                | Verb::RetryStep
+                | Verb::Undo(_)
         ) {
             self.script.last_change = Some(self.now);
         }
@@ -187,6 +192,8 @@ impl World<'_> {
             }
             Verb::Abort(reason) => self.patch(name, &annotate(api::ABORT, &reason)),
             Verb::Retry => self.patch(name, &annotate(api::RETRY, "true")),
+            Verb::RetryStep => self.patch(name, &annotate(api::RETRY, "step")),
+            Verb::Undo(value) => self.patch(name, &annotate(api::UNDO, &value)),
             Verb::Pause => self.patch(name, &annotate(api::PAUSE, "true")),
             Verb::Resume => self.patch(name, &annotate(api::RESUME, "true")),
             Verb::Plugin(verb) => self.plugin(name, verb),

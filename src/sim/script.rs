@@ -37,6 +37,10 @@ pub enum Verb {
     Abort(String),
     /// `serin.dev/retry`.
     Retry,
+    /// `serin.dev/retry=step`.
+    RetryStep,
+    /// `serin.dev/undo` with its value.
+    Undo(String),
     /// `serin.dev/pause`.
     Pause,
     /// `serin.dev/resume`.
@@ -128,6 +132,7 @@ pub const VERBS: &[&str] = &[
     "promote",
     "abort",
     "retry",
+    "undo",
     "pause",
     "resume",
     "plugin",
@@ -199,7 +204,19 @@ fn verb_of(fields: &Fields<'_>, name: &str, faults: &mut Vec<Fault>) -> Option<V
             Value::Bool(true) => Some(Verb::Abort("true".into())),
             _ => fields.text(name, faults).map(Verb::Abort),
         },
-        "retry" => only_true(value, &path, Verb::Retry, faults),
+        "retry" => match text_of(value).as_deref() {
+            Some("true") => Some(Verb::Retry),
+            Some("step") => Some(Verb::RetryStep),
+            _ => refuse(&path, "must be true or step", faults),
+        },
+        "undo" => match text_of(value) {
+            Some(text) => Some(Verb::Undo(text)),
+            None => refuse(
+                &path,
+                "must be true, a revision, or either with fast: 2,fast",
+                faults,
+            ),
+        },
         "pause" => only_true(value, &path, Verb::Pause, faults),
         "resume" => only_true(value, &path, Verb::Resume, faults),
         "delete" => only_true(value, &path, Verb::Delete, faults),
@@ -372,6 +389,9 @@ impl Verb {
             Self::Abort(reason) if reason == "true" => "abort".into(),
             Self::Abort(reason) => format!("abort: {reason}"),
             Self::Retry => "retry".into(),
+            Self::RetryStep => "retry at the same step".into(),
+            Self::Undo(value) if value == "true" => "undo".into(),
+            Self::Undo(value) => format!("undo: {value}"),
             Self::Pause => "pause".into(),
             Self::Resume => "resume".into(),
             Self::Plugin(Plugin::Promote) => "kubectl plugin: promote".into(),
@@ -434,6 +454,8 @@ impl Verb {
             | Self::Promote { .. }
             | Self::Abort(_)
             | Self::Retry
+            | Self::RetryStep
+            | Self::Undo(_)
             | Self::Pause
             | Self::Resume
             | Self::Plugin(_)

@@ -256,11 +256,14 @@ impl<'a> World<'a> {
             return None;
         }
         let status = &self.cluster.rollout()?.seen.status;
-        let is_aborted = status.abort == Some(true);
+        let serin = status.serin.as_ref();
+        // A gradual rollback has not come down yet.
+        let is_descending = serin.is_some_and(|serin| serin.descent.is_some());
+        let is_aborted = status.abort == Some(true) && !is_descending;
         match self.phase() {
             "Healthy" if self.is_quiet(QUIET) => Some(Ending::Settled),
             "Degraded" if is_aborted && self.is_quiet(QUIET) => Some(Ending::Settled),
-            "Degraded" if self.is_quiet(PATIENCE) => Some(Ending::Waiting),
+            "Degraded" if !is_descending && self.is_quiet(PATIENCE) => Some(Ending::Waiting),
             "Paused" if self.waits_for_a_person() && self.is_quiet(QUIET) => Some(Ending::Waiting),
             _ => None,
         }
@@ -268,6 +271,7 @@ impl<'a> World<'a> {
 
     /// A pause without an end, or a frozen update.
     fn waits_for_a_person(&self) -> bool {
+        use crate::planner::reasons;
         use crate::planner::spec::Step;
         let Some(rollout) = self.cluster.rollout() else {
             return false;
@@ -279,8 +283,12 @@ impl<'a> World<'a> {
         let step = usize::try_from(index)
             .ok()
             .and_then(|index| spec.steps().get(index));
-        let is_timed = matches!(step, Some(Step::Pause(pause)) if pause.seconds.is_some());
-        spec.paused || !is_timed
+        let is_timed = matches!(step, Some(Step::Pause(pause)) if pause.seconds.is_some() || pause.timeout.is_some());
+        let pauses = rollout.seen.status.pause_conditions.iter().flatten();
+        let is_hold = pauses
+            .into_iter()
+            .all(|pause| pause.reason == reasons::HELD_BY_GATE);
+        spec.paused || !(is_timed || is_hold)
     }
 
     /// Sizes of everything, for those who look on.

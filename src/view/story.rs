@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::gates;
 use super::timeline::{Entry, Gate, Measured, Pods, Sample, Timeline, Version, Who};
 use crate::api::{self, AnalysisRun, RolloutStatus};
+use crate::planner::canary;
 use crate::planner::spec::{Spec, Step};
 
 /// What is there at one moment.
@@ -270,8 +271,7 @@ impl Story {
         sample.desired = spec.replicas;
         sample.steps = spec.steps().len();
         if sample.canary_version.is_some() {
-            let promoting = status.promote_full == Some(true);
-            sample.asked = Some(asked(spec.steps(), index, sample.is_aborted, promoting));
+            sample.asked = Some(canary::weight(status, spec.steps()));
         }
     }
 
@@ -349,20 +349,4 @@ fn in_brief(reason: &str, note: &str) -> Option<String> {
     let kind = note.split_whitespace().next();
     let kind = kind.unwrap_or_default().to_lowercase();
     Some(format!("{kind} analysis: {phase}"))
-}
-
-/// The weight that the steps ask for at `index`.
-fn asked(steps: &[Step], index: usize, is_aborted: bool, is_promoting: bool) -> u32 {
-    if is_aborted {
-        return 0;
-    }
-    if index >= steps.len() || is_promoting {
-        return 100;
-    }
-    let before = steps.iter().take(index + 1).rev();
-    let weight = before.filter_map(|step| match step {
-        Step::SetWeight(weight) => Some(*weight),
-        Step::Pause(_) | Step::Analysis(_) => None,
-    });
-    weight.into_iter().next().unwrap_or(0)
 }

@@ -7,10 +7,11 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-const DOCS: [&str; 7] = [
+const DOCS: &[&str] = &[
     "README.md",
     "docs/rehearsal.md",
     "docs/gates.md",
+    "docs/strategies.md",
     "docs/controller.md",
     "docs/install.md",
     "docs/differences.md",

@@ -31,6 +31,15 @@ pub(crate) fn duration(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// The same where rules would cost too much, as in a list without an end.
+pub(crate) fn duration_text(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 32,
+        "pattern": "^([0-9]+([.][0-9]+)?(ms|s|m|h))+$",
+    })
+}
+
 /// An address with scheme.
 pub(crate) fn http_address(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

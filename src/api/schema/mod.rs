@@ -11,8 +11,8 @@ use kube::CustomResourceExt;
 use serde_json::Value;
 
 pub(crate) use field::{
-    any, any_object, bound, duration, http_address, label_name, natural, objective_name, promql,
-    selector_text,
+    any, any_object, bound, duration, duration_text, http_address, label_name, natural,
+    objective_name, promql, selector_text,
 };
 pub(crate) use pod::pod_template;
 

@@ -11,6 +11,7 @@ pub(super) fn lower_analysis(
     faults: &mut Vec<Fault>,
 ) -> Option<()> {
     let before = faults.len();
+    check_on_failure(path, analysis.on_failure.as_deref(), faults);
     let templates = analysis.templates.as_deref().unwrap_or_default();
     if templates.is_empty() {
         faults.push(Fault::required(
@@ -91,4 +92,15 @@ fn is_field(path: &str) -> bool {
         || ["spec.", "status."]
             .iter()
             .any(|start| path.starts_with(start))
+}
+
+/// What a failure does: Abort or Pause.
+pub(super) fn check_on_failure(path: &str, text: Option<&str>, faults: &mut Vec<Fault>) {
+    if let Some(other) = text.filter(|t| *t != "Abort" && *t != "Pause") {
+        faults.push(Fault::invalid(
+            &format!("{path}.onFailure"),
+            format!("{other:?}"),
+            "must be Abort (go back) or Pause (a person decides)",
+        ));
+    }
 }

@@ -1,14 +1,14 @@
 //! The canary strategy: its fields and what may stand beside what. Steps are in `step`.
 
 use super::analysis::lower_analysis;
-use super::step::lower_step;
+use super::step::{lower_seconds, lower_step};
 use super::traffic::{self, Routers};
 use super::{CANARY, count};
 use crate::api::IntOrString;
-use crate::api::canary::CanaryStrategy;
+use crate::api::canary::{CanaryStrategy, GradualRollback, ReplicaProgressThreshold};
 use crate::planner::fault::Fault;
 use crate::planner::revision;
-use crate::planner::spec::{Background, Bound, Canary, Step};
+use crate::planner::spec::{Background, Bound, Canary, Descent, Step, Threshold};
 
 /// Lowers the canary strategy; faults are added to `faults`.
 pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Canary {
@@ -31,6 +31,9 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
         min_pods_per_replica_set,
         replica_progress_threshold,
         slos,
+        constant_replicas,
+        gradual_rollback,
+        analyze_first_deployment,
     } = wire;
     let unsupported = [
         ("canaryService", canary_service.is_some()),
@@ -39,20 +42,7 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
         ("antiAffinity", anti_affinity.is_some()),
         ("canaryMetadata", canary_metadata.is_some()),
         ("stableMetadata", stable_metadata.is_some()),
-        (
-            "scaleDownDelayRevisionLimit",
-            scale_down_delay_revision_limit.is_some(),
-        ),
-        (
-            "abortScaleDownDelaySeconds",
-            abort_scale_down_delay_seconds.is_some(),
-        ),
         ("pingPong", ping_pong.is_some()),
-        ("minPodsPerReplicaSet", min_pods_per_replica_set.is_some()),
-        (
-            "replicaProgressThreshold",
-            replica_progress_threshold.is_some(),
-        ),
     ];
     for (name, is_set) in unsupported {
         if is_set {
@@ -93,13 +83,28 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
             )
         });
     }
+    // Without a router these mean nothing, here and with every controller of this API (S13, S17,
+    // S18): they are checked as numbers, and `advice` tells that they do nothing.
+    for (name, value) in [
+        (
+            "scaleDownDelayRevisionLimit",
+            scale_down_delay_revision_limit,
+        ),
+        ("abortScaleDownDelaySeconds", abort_scale_down_delay_seconds),
+        ("minPodsPerReplicaSet", min_pods_per_replica_set),
+    ] {
+        count(&format!("{CANARY}.{name}"), *value, 0, faults);
+    }
     let max_surge = bound(&format!("{CANARY}.maxSurge"), max_surge.as_ref(), faults);
     let max_unavailable = bound(
         &format!("{CANARY}.maxUnavailable"),
         max_unavailable.as_ref(),
         faults,
     );
-    if is_zero(max_surge) && is_zero(max_unavailable) {
+    let is_constant = constant_replicas.unwrap_or(false);
+    if is_constant {
+        check_constant(wire, max_surge, faults);
+    } else if is_zero(max_surge) && is_zero(max_unavailable) {
         faults.push(Fault::invalid(
             &format!("{CANARY}.maxSurge"),
             0,
@@ -115,7 +120,19 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
     Canary {
         step_hash: revision::step_hash(steps.as_deref()),
         max_surge,
-        max_unavailable,
+        max_unavailable: if is_constant {
+            Bound::Pods(0)
+        } else {
+            max_unavailable
+        },
+        threshold: replica_progress_threshold
+            .as_ref()
+            .and_then(|t| lower_threshold(t, faults)),
+        is_constant,
+        gradual_rollback: gradual_rollback
+            .as_ref()
+            .map(|g| lower_descent(g, has_router, faults)),
+        analyzes_first: analyze_first_deployment.unwrap_or(false),
         background: analysis.as_ref().and_then(|a| {
             let path = format!("{CANARY}.analysis");
             lower_analysis(&path, &a.analysis, faults)?;
@@ -131,6 +148,75 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
                 .ok()
         }),
         steps: lowered,
+    }
+}
+
+/// `constantReplicas` takes the place of `maxUnavailable`, and needs room for the new pod.
+fn check_constant(wire: &CanaryStrategy, max_surge: Bound, faults: &mut Vec<Fault>) {
+    let path = format!("{CANARY}.constantReplicas");
+    let mut refuse = |message: &str| faults.push(Fault::invalid(&path, true, message));
+    if wire.traffic_routing.is_some() {
+        refuse(
+            "is for a canary without trafficRouting: with a router stable keeps its size anyway",
+        );
+    }
+    if wire.max_unavailable.is_some() {
+        refuse("takes the place of maxUnavailable: leave that out");
+    }
+    if is_zero(max_surge) {
+        refuse("a new pod must be available before an old one goes: give maxSurge at least 1");
+    }
+}
+
+fn lower_threshold(wire: &ReplicaProgressThreshold, faults: &mut Vec<Fault>) -> Option<Threshold> {
+    let path = format!("{CANARY}.replicaProgressThreshold");
+    // A negative value is an absent one (S16).
+    let value = wire.value.filter(|value| *value >= 0)?;
+    let value = count(&format!("{path}.value"), Some(value), 0, faults);
+    match wire.type_.as_deref() {
+        Some("Percent") if value > 100 => {
+            let message = "a percentage must be between 0 and 100";
+            faults.push(Fault::invalid(&format!("{path}.value"), value, message));
+            None
+        }
+        Some("Percent") => Some(Threshold::Percent(value)),
+        Some("Pods") => Some(Threshold::Pods(value)),
+        Some(other) => {
+            let message = "must be Percent or Pods";
+            faults.push(Fault::invalid(
+                &format!("{path}.type"),
+                format!("{other:?}"),
+                message,
+            ));
+            None
+        }
+        None => {
+            faults.push(Fault::required(
+                &format!("{path}.type"),
+                "say Percent or Pods",
+            ));
+            None
+        }
+    }
+}
+
+fn lower_descent(wire: &GradualRollback, has_router: bool, faults: &mut Vec<Fault>) -> Descent {
+    let path = format!("{CANARY}.gradualRollback");
+    if has_router {
+        let message =
+            "is for a canary without trafficRouting: with a router use dynamicStableScale";
+        faults.push(Fault::invalid(&path, "{}", message));
+    }
+    let by = u32::try_from(wire.by)
+        .ok()
+        .filter(|by| (1..=100).contains(by));
+    if by.is_none() {
+        let message = "must be between 1 and 100";
+        faults.push(Fault::invalid(&format!("{path}.by"), wire.by, message));
+    }
+    Descent {
+        by: by.unwrap_or(100),
+        every: lower_seconds(&format!("{path}.every"), wire.every.as_deref(), faults),
     }
 }
 

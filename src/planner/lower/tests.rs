@@ -102,14 +102,7 @@ fn what_is_not_built_is_refused_and_never_ignored() {
         ),
         ("canaryMetadata", json!({"labels": {"a": "b"}})),
         ("stableMetadata", json!({"labels": {"a": "b"}})),
-        ("scaleDownDelayRevisionLimit", json!(1)),
-        ("abortScaleDownDelaySeconds", json!(1)),
         ("pingPong", json!({"pingService": "a", "pongService": "b"})),
-        ("minPodsPerReplicaSet", json!(2)),
-        (
-            "replicaProgressThreshold",
-            json!({"type": "Pods", "value": 1}),
-        ),
     ];
     for (field, value) in canary {
         let found = faults(|s| s["strategy"]["canary"][field] = value);
@@ -133,7 +126,6 @@ fn what_is_not_built_is_refused_and_never_ignored() {
     }
     for (field, value) in [
         ("restartAt", json!("2026-01-01T00:00:00Z")),
-        ("rollbackWindow", json!({"revisions": 2})),
         ("workloadRef", json!({"kind": "Deployment", "name": "a"})),
     ] {
         let found = faults(|s| s[field] = value);
@@ -149,4 +141,58 @@ fn what_is_not_built_is_refused_and_never_ignored() {
             .iter()
             .any(|f| f.contains("blueGreen") && f.contains("not supported yet"))
     );
+}
+
+#[test]
+fn what_is_ours_is_checked_as_strictly() {
+    let found = faults(|s| {
+        s["rollbackWindow"] = json!({"revisions": -1});
+        s["strategy"]["canary"] = json!({
+            "constantReplicas": true, "maxUnavailable": 1, "maxSurge": 0,
+            "gradualRollback": {"by": 0},
+            "replicaProgressThreshold": {"type": "Half", "value": 3},
+            "analysis": {"templates": [{"templateName": "t"}], "onFailure": "Shrug"},
+            "slos": {"onFailure": "Shrug", "objectives": []},
+            "minPodsPerReplicaSet": -2,
+            "steps": [
+                {"pause": {"duration": "1m", "timeout": "1h"}},
+                {"pause": {"timeout": "never"}},
+                {"ramp": {"every": "1m"}},
+                {"ramp": {"from": 50, "to": 20, "by": 10, "every": "1m"}},
+                {"ramp": {"by": 10, "curve": "cubic"}},
+            ],
+        });
+    });
+    for wanted in [
+        "spec.rollbackWindow.revisions: Invalid value: -1",
+        "constantReplicas: Invalid value: true: takes the place of maxUnavailable",
+        "constantReplicas: Invalid value: true: a new pod must be available",
+        "gradualRollback.by: Invalid value: 0",
+        "gradualRollback.every: Required value",
+        "replicaProgressThreshold.type: Invalid value: \"Half\"",
+        "canary.analysis.onFailure: Invalid value: \"Shrug\"",
+        "canary.slos.onFailure: Invalid value: \"Shrug\"",
+        "minPodsPerReplicaSet: Invalid value: -2",
+        "steps[0].pause.timeout: Invalid value: \"1h\"",
+        "steps[1].pause.timeout: Invalid value: \"never\"",
+        "steps[2].ramp.by: Required value",
+        "steps[3].ramp.to: Invalid value: 20: must be above from, which is 50",
+        "steps[4].ramp.curve: Invalid value: \"cubic\"",
+        "steps[4].ramp.every: Required value",
+    ] {
+        assert!(
+            found.iter().any(|f| f.contains(wanted)),
+            "{wanted} is not in {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn what_means_nothing_without_a_router_is_taken_as_it_is() {
+    let found = faults(|s| {
+        s["strategy"]["canary"]["minPodsPerReplicaSet"] = json!(2);
+        s["strategy"]["canary"]["abortScaleDownDelaySeconds"] = json!(30);
+        s["strategy"]["canary"]["scaleDownDelayRevisionLimit"] = json!(1);
+    });
+    assert_eq!(found, [""; 0]);
 }

@@ -9,6 +9,9 @@ use crate::planner::observed::{Answers, Need, RolloutSeen};
 use crate::planner::plan::{Effect, Outcome, Write};
 use crate::planner::turn::Turn;
 
+mod asked;
+mod undo;
+
 /// One Rollout, its ReplicaSets, and a clock.
 struct World {
     rollout: Rollout,
@@ -20,6 +23,10 @@ struct World {
     /// Images whose pods never become available.
     broken: Vec<String>,
     templates: Vec<(String, String)>,
+    /// Templates of ReplicaSets as the API server stores them, with its defaults.
+    stored: std::collections::BTreeMap<String, std::sync::Arc<Value>>,
+    /// Images of which so many pods at most are available.
+    most: Vec<(String, u32)>,
     /// Deletes are refused, as without permission.
     no_deletes: bool,
     /// Failures that turns ended with.
@@ -48,6 +55,8 @@ fn world(replicas: u32, steps: Value) -> World {
         writes: vec![],
         broken: vec![],
         templates: vec![],
+        stored: Default::default(),
+        most: vec![],
         no_deletes: false,
         failures: vec![],
     }
@@ -62,6 +71,7 @@ impl World {
             runs: vec![],
             answers: Answers {
                 template: self.rollout.spec.template.clone(),
+                replica_set_templates: self.stored.clone(),
                 ..Answers::default()
             },
             is_fresh: true,
@@ -128,6 +138,17 @@ impl World {
                     .as_str()
                     .unwrap();
                 self.templates.push((set.name.clone(), image.to_owned()));
+                let mut stored = set.object["spec"]["template"].clone();
+                for (field, value) in [
+                    ("restartPolicy", json!("Always")),
+                    ("terminationGracePeriodSeconds", json!(30)),
+                    ("dnsPolicy", json!("ClusterFirst")),
+                    ("schedulerName", json!("default-scheduler")),
+                    ("securityContext", json!({})),
+                ] {
+                    stored["spec"][field] = value;
+                }
+                self.stored.insert(set.name.clone(), stored.into());
                 let version = self.bump();
                 self.sets.push(ReplicaSetSeen {
                     name: set.name.clone(),
@@ -197,7 +218,11 @@ impl World {
     /// Pods follow their ReplicaSets at once.
     fn pods(&mut self) {
         for rs in &mut self.sets {
-            rs.current = rs.replicas;
+            // One that cannot make pods keeps those it has.
+            rs.current = match rs.failure {
+                Some(_) => rs.current.min(rs.replicas),
+                None => rs.replicas,
+            };
             let image = &self
                 .templates
                 .iter()
@@ -207,7 +232,8 @@ impl World {
             let available = if self.broken.contains(image) {
                 0
             } else {
-                rs.replicas
+                let most = self.most.iter().find(|(name, _)| name == image);
+                rs.current.min(most.map_or(u32::MAX, |(_, n)| *n))
             };
             rs.ready = available;
             rs.available = available;
@@ -530,7 +556,10 @@ fn unknown_and_untimely_commands_are_refused_with_a_reason() {
         (PROMOTE, "maybe", "the value must be true"),
         (crate::api::RETRY, "true", "is not aborted"),
         (crate::api::RESTART, "true", "is not supported yet"),
-        (crate::api::UNDO, "true", "is not supported yet"),
+        (crate::api::UNDO, "true", "no other revision"),
+        (crate::api::UNDO, "7", "there is no revision 7: known are 1"),
+        (crate::api::UNDO, "soon", "the value must be"),
+        (crate::api::RETRY, "step", "is not aborted"),
         (crate::api::ABORT, "because", "no update is under way"),
         (crate::api::RESUME, "true", "spec.paused is not set"),
     ] {

@@ -29,6 +29,7 @@ pub fn lower(slos: &Slos, path: &str) -> Result<SloSpec, Vec<Fault>> {
         namespace_label,
         hash_label,
         select_by,
+        on_failure,
         objectives,
     } = slos;
     let mut reader = Reader {
@@ -74,6 +75,15 @@ pub fn lower(slos: &Slos, path: &str) -> Result<SloSpec, Vec<Fault>> {
                     "must be hash (the pod hash label) or pod (names of pods)",
                 );
                 SelectBy::Hash
+            }
+        },
+        pauses_on_failure: match on_failure.as_deref() {
+            None | Some("Abort") => false,
+            Some("Pause") => true,
+            Some(other) => {
+                let message = "must be Abort (go back) or Pause (a person decides)";
+                reader.fault("onFailure", other, message);
+                false
             }
         },
         objectives: Vec::new(),

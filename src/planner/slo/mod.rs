@@ -43,6 +43,8 @@ pub struct SloSpec {
     pub hash_label: String,
     /// How a version's series are told apart.
     pub select_by: SelectBy,
+    /// A breach asks a person in place of going back.
+    pub pauses_on_failure: bool,
     /// What must hold; names are unique.
     pub objectives: Vec<Objective>,
 }

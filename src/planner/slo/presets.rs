@@ -87,6 +87,7 @@ fn preset(name: &str, metric: &str, series: &[&str], limit: Limit, kind: Kind) -
         namespace_label: "namespace".to_owned(),
         hash_label: "rollouts_pod_template_hash".to_owned(),
         select_by: SelectBy::Hash,
+        pauses_on_failure: false,
         objectives: Vec::new(),
     };
     let versions = Versions {

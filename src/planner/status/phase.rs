@@ -2,6 +2,7 @@
 
 use super::is_complete;
 use crate::planner::draft::Draft;
+use crate::planner::first;
 use crate::planner::reasons;
 use crate::planner::revision::Sets;
 
@@ -42,13 +43,18 @@ fn judge(d: &Draft<'_>, sets: &Sets<'_>) -> (&'static str, String) {
             format!("StableGone: {}", super::stable_gone_text(next)),
         );
     }
+    if let Some(why) = first::failure(next) {
+        let reason = reasons::FIRST_FAILED;
+        return (reasons::PHASE_DEGRADED, format!("{reason}: {why}"));
+    }
     // A question to a person comes before a timer that runs beside it.
     let mut pauses = next.pause_conditions.iter().flatten();
     let asked = pauses
         .clone()
-        .find(|c| c.reason == reasons::INCONCLUSIVE_RUN);
+        .find(|c| [reasons::INCONCLUSIVE_RUN, reasons::FAILED_RUN].contains(&c.reason.as_str()));
     if let Some(first) = asked.or_else(|| pauses.next()) {
         let message = match held {
+            Some(why) if first.reason == reasons::FAILED_RUN => format!("{}: {why}", first.reason),
             Some(why) => format!("{} (held by SLO gate: {why})", first.reason),
             None => first.reason.clone(),
         };
@@ -74,6 +80,9 @@ fn judge(d: &Draft<'_>, sets: &Sets<'_>) -> (&'static str, String) {
     }
     if !is_complete(next) {
         return progressing("waiting for all steps to complete");
+    }
+    if first::is_pending(next) {
+        return progressing("waiting for the analysis of the first deployment");
     }
     (reasons::PHASE_HEALTHY, String::new())
 }

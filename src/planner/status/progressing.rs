@@ -8,6 +8,7 @@ use crate::planner::draft::{Draft, after};
 use crate::planner::reasons;
 use crate::planner::revision::Sets;
 use crate::planner::spec::Step;
+use crate::planner::{first, ramp, resume};
 
 /// Brings the condition up to date; aborts where the deadline says so and the spec asks for it.
 pub(super) fn update(d: &mut Draft<'_>, sets: &Sets<'_>) {
@@ -149,6 +150,7 @@ fn has_progressed(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
     let next = &d.next;
     let moved = next.current_step_index != read.current_step_index
         || next.current_step_hash != read.current_step_hash
+        || ramp_weight(next) != ramp_weight(read)
         || next.stable_rs != read.stable_rs;
     let updated = next.updated_replicas.unwrap_or(0);
     let old = next.replicas.unwrap_or(0).saturating_sub(updated);
@@ -161,6 +163,12 @@ fn has_progressed(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
     serin.most_updated = Some(updated.max(serin.most_updated.unwrap_or(0)));
     serin.least_old = Some(old.min(serin.least_old.unwrap_or(i64::MAX)));
     moved || more_updated || fewer_old || more_available
+}
+
+/// A ramp makes progress with each of its weights.
+fn ramp_weight(status: &crate::api::RolloutStatus) -> Option<i64> {
+    let ramp = status.serin.as_ref().and_then(|s| s.ramp.as_ref());
+    ramp.map(|level| level.weight)
 }
 
 fn deadline(d: &mut Draft<'_>, sets: &Sets<'_>) {
@@ -189,12 +197,16 @@ fn deadline(d: &mut Draft<'_>, sets: &Sets<'_>) {
 /// The clock stands still in pauses, analyses and holds (A10).
 fn counts(d: &Draft<'_>) -> bool {
     let next = &d.next;
-    if next.serin.as_ref().is_some_and(|s| s.hold.is_some()) || d.spec.replicas == 0 {
+    let is_held = next.serin.as_ref().is_some_and(|s| s.hold.is_some());
+    if is_held || d.spec.replicas == 0 || first::is_pending(next) {
         return false;
     }
     let at = cursor::index(next, d.steps());
     let waits_by_plan = match d.spec.steps().get(at) {
-        Some(Step::Pause(_) | Step::Analysis(_)) => !is_complete(next),
+        Some(Step::Pause(_) | Step::Analysis(_)) => {
+            !is_complete(next) && !resume::is_resuming(next)
+        }
+        Some(Step::Ramp(_)) => ramp::is_keeping(next),
         Some(Step::SetWeight(_)) | None => false,
     };
     !waits_by_plan && !is_paused(d)

@@ -1,0 +1,70 @@
+//! `analyzeFirstDeployment`: slos and background analysis of the very first version. It is stable at
+//! once, as clients expect (A30), but Healthy only when they hold; there is nothing to go back to.
+
+use super::cursor;
+use super::draft::Draft;
+use super::observed::Observed;
+use super::plan::Event;
+use super::reasons;
+use super::revision::Sets;
+use crate::api::RolloutStatus;
+
+const PENDING: &str = "pending";
+const PASSED: &str = "passed";
+const FAILED: &str = "failed: ";
+
+fn state(status: &RolloutStatus) -> Option<&str> {
+    status.serin.as_ref().and_then(|s| s.first.as_deref())
+}
+
+/// A first deployment begins.
+pub(crate) fn begin(d: &mut Draft<'_>) {
+    let is_wanted = d.spec.canary().is_some_and(|canary| {
+        canary.analyzes_first && (canary.slos.is_some() || canary.background.is_some())
+    });
+    if is_wanted {
+        d.serin().first = Some(PENDING.to_owned());
+    }
+}
+
+/// True while there is no verdict.
+pub(crate) fn is_pending(status: &RolloutStatus) -> bool {
+    state(status) == Some(PENDING)
+}
+
+/// True when its runs shall be there: its pods are all available, or were when the runs began.
+pub(crate) fn is_judged(seen: &Observed, sets: &Sets<'_>) -> bool {
+    let status = &seen.rollout.status;
+    let wanted = seen.rollout.spec.as_ref().map_or(0, |spec| spec.replicas);
+    let has_begun = seen.runs.iter().any(|run| {
+        let labels = run.metadata.labels.as_ref();
+        let hash = labels.and_then(|l| l.get(crate::api::POD_HASH_LABEL));
+        hash == Some(&sets.canary.hash)
+    });
+    is_pending(status) && (has_begun || (wanted > 0 && sets.canary.available >= wanted))
+}
+
+/// Why it failed, if it did.
+pub(crate) fn failure(status: &RolloutStatus) -> Option<&str> {
+    state(status).and_then(|text| text.strip_prefix(FAILED))
+}
+
+/// All that was asked holds.
+pub(crate) fn pass(d: &mut Draft<'_>) {
+    d.serin().first = Some(PASSED.to_owned());
+    d.is_forced = true;
+}
+
+/// It does not hold: said, and nothing else can be done.
+pub(crate) fn fail(d: &mut Draft<'_>, message: &str) {
+    d.serin().first = Some(format!("{FAILED}{message}"));
+    d.is_forced = true;
+    let text = format!("The first deployment failed its analysis: {message}");
+    d.event(Event::warning(reasons::FIRST_FAILED, text));
+}
+
+/// `retry`: measured anew.
+pub(crate) fn retry(d: &mut Draft<'_>) {
+    d.serin().first = Some(PENDING.to_owned());
+    cursor::next_attempt(d);
+}
