@@ -15,6 +15,7 @@ pub mod http;
 pub mod lease;
 pub mod metrics;
 mod observe;
+mod packed;
 mod perform;
 pub mod queue;
 pub mod settings;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
+use super::packed::Packed;
 use super::slim::{SlimReplicaSet, SlimRollout, SlimRun, WireRollout, version_of};
 use super::watch::{Change, number};
 use crate::api::AnalysisRun;
@@ -244,7 +245,7 @@ impl SetEntry {
 }
 
 /// A Rollout in the index. Its status is most of it, and is needed only while a turn or a scrape
-/// looks at it: it is kept as JSON, at a quarter of its size.
+/// looks at it: it is kept as JSON, at a quarter of its size, and packed while nothing goes on.
 #[derive(Debug)]
 struct RolloutEntry {
     version: u64,
@@ -253,28 +254,25 @@ struct RolloutEntry {
     stable: Option<Box<str>>,
     /// All but the status.
     rest: RolloutSeen,
-    status: Box<[u8]>,
+    status: Packed,
 }
 
 impl RolloutEntry {
     fn new(mut seen: RolloutSeen) -> Self {
         let status = std::mem::take(&mut seen.status);
-        // A status is plain data: writing it as JSON cannot fail.
-        let json = serde_json::to_vec(&*status).unwrap_or_default();
         Self {
             version: number(&seen.version),
             uid: Uid::new(&seen.uid),
             current: status.current_pod_hash.as_deref().map(Into::into),
             stable: status.stable_rs.as_deref().map(Into::into),
             rest: seen,
-            status: json.into_boxed_slice(),
+            status: Packed::new(&status),
         }
     }
 
     fn seen(&self) -> RolloutSeen {
-        let status = serde_json::from_slice(&self.status).unwrap_or_default();
         RolloutSeen {
-            status: Arc::new(status),
+            status: Arc::new(self.status.status()),
             ..self.rest.clone()
         }
     }
