@@ -5,7 +5,7 @@ CARGO ?= cargo
 SERIN_CACHE ?= $(CURDIR)/.cache
 export SERIN_CACHE
 
-.PHONY: help demo demo-live test quick bench check crds golden size tools
+.PHONY: help demo demo-live test quick bench check crds golden size image tools delivery-tools
 
 help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -18,11 +18,12 @@ demo-live: tools ## The same for real: control plane, Prometheus, agents as proc
 	@$(CARGO) build --bin serin --examples
 	@$(CARGO) run --quiet --example demo_live
 
-test: tools ## Everything, on a real control plane with a real Prometheus
+test: tools delivery-tools ## Everything, on a real control plane with a real Prometheus
 	$(CARGO) build --bin serin --example node --example agent --example bench
 	SERIN_APISERVER=start SERIN_PROMETHEUS_TESTS=start \
 	  PATH="$$(dirname "$$(tests/control-plane/install.sh --where-prometheus)"):$$PATH" \
 	  $(CARGO) test --lib --bins --test suite
+	$(CARGO) test --test suite -- --ignored --nocapture what_the_suite_has_used_is_granted
 	$(CARGO) test --doc
 
 quick: ## Only what needs nothing but Rust
@@ -31,6 +32,8 @@ quick: ## Only what needs nothing but Rust
 tools:
 	@tests/control-plane/install.sh
 	@tests/control-plane/build.sh
+
+delivery-tools:
 	@tests/delivery-tools/build.sh
 
 bench: tools ## Measure writes, CPU and memory on the real control plane; BENCH="--part idle" for a part
@@ -50,3 +53,6 @@ golden: ## Rewrite the golden files; read the difference before you commit it
 size: ## Build the release binary and hold it against the limit of 18 MiB
 	$(CARGO) build --release --bin serin
 	@size=$$(stat -c %s target/release/serin); echo "release binary: $$size bytes"; test $$size -le 18874368
+
+image: ## Build the image without a container engine, run it on a read-only root, write its bills of materials
+	deploy/image/build.sh

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod check;
 pub mod controller;
 pub mod crds;
 pub mod deploy;
@@ -26,6 +27,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// The release checklist: pods, network, rights, images, policies, monitoring, plan, rollback
+    Check(check::Args),
     /// Run the controller: in a pod, or against the cluster of a kubeconfig
     Controller(Box<controller::Args>),
     /// Print the CustomResourceDefinitions, or write them to a folder
@@ -43,6 +46,7 @@ enum Verb {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
+        Verb::Check(args) => check::run(&args),
         Verb::Controller(args) => serve(controller::run(*args)),
         Verb::Crds(args) => crds::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Deploy(args) => deploy::run(&args).map(|()| ExitCode::SUCCESS),

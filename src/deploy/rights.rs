@@ -69,7 +69,7 @@ pub const RIGHTS: &[Right] = &[
 ];
 
 /// In its own namespace: the Lease that elects the leader.
-const LEASE: Right = right(
+pub const LEASE: Right = right(
     "coordination.k8s.io",
     &["leases"],
     &["get", "create", "patch"],

@@ -10,6 +10,7 @@
 #[path = "../bench/mod.rs"]
 mod bench;
 
+mod agents;
 mod bench_faults;
 mod bench_outages;
 mod bench_smoke;
@@ -28,6 +29,8 @@ mod live_index;
 mod live_lease;
 mod live_rights;
 mod live_slo;
+mod osps;
+mod pipelines;
 mod policies;
 mod properties;
 mod rehearsals;

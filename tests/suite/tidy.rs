@@ -70,6 +70,11 @@ const LAYERS: &[Layer] = &[
         ],
     },
     Layer {
+        folder: "check",
+        may_use: &["api", "planner", "sim", "view", "check"],
+        never: PURE,
+    },
+    Layer {
         folder: "deploy",
         may_use: &["deploy"],
         never: PURE,

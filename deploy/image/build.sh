@@ -1,0 +1,70 @@
+#!/bin/sh
+# Builds serin's image without a container engine, and tries it: a static binary, the root file system, an OCI image
+# layout, two bills of materials. Fails when the binary is not static, the image is larger than 20 MiB, or the
+# program does not run as user 65532 on a read-only root.
+#
+#   deploy/image/build.sh [OUT, default target/image]
+set -eu
+
+cd "$(dirname "$0")/../.."
+out=${1:-target/image}
+machine=$(uname -m)
+target=$machine-unknown-linux-gnu
+cargo=${CARGO:-cargo}
+home=${CARGO_HOME:-$HOME/.cargo}
+
+say() { echo "image: $*"; }
+
+mkdir -p "$out"
+# As in the Dockerfile. With --target the flags are the binary's alone, and not those of build scripts.
+export RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$PWD=. --remap-path-prefix=$home=cargo"
+if "$cargo" auditable --version >/dev/null 2>&1; then
+    "$cargo" auditable build --release --locked --bin serin --target "$target"
+else
+    say "cargo-auditable is not installed: the binary will not carry its list of parts"
+    "$cargo" build --release --locked --bin serin --target "$target"
+fi
+binary=${CARGO_TARGET_DIR:-target}/$target/release/serin
+
+size=$(stat -c %s "$binary")
+say "binary: $size bytes"
+if [ "$size" -gt 18874368 ]; then
+    say "larger than 18 MiB"
+    exit 1
+fi
+
+# A program that needs a loader names it in its headers.
+if python3 - "$binary" <<'EOF'
+import struct, sys
+data = open(sys.argv[1], "rb").read()
+offset, = struct.unpack_from("<Q", data, 32)
+size, count = struct.unpack_from("<HH", data, 54)
+kinds = [struct.unpack_from("<I", data, offset + i * size)[0] for i in range(count)]
+sys.exit(0 if 3 in kinds else 1)
+EOF
+then
+    say "the binary is not static: it asks for a loader"
+    exit 1
+fi
+
+case $machine in
+x86_64) architecture=amd64 ;;
+aarch64) architecture=arm64 ;;
+*) architecture=$machine ;;
+esac
+certificates=${SERIN_CERTIFICATES:-/etc/ssl/certs/ca-certificates.crt}
+python3 deploy/image/oci.py "$binary" "$certificates" "$out" "$architecture" >"$out/image.json"
+python3 deploy/image/sbom.py cyclonedx >"$out/serin.cdx.json"
+python3 deploy/image/sbom.py spdx >"$out/serin.spdx.json"
+
+size=$(du -s --apparent-size --bytes "$out/rootfs" | cut -f1)
+say "root file system: $size bytes; $(cat "$out/image.json")"
+if [ "$size" -gt 20971520 ]; then
+    say "larger than 20 MiB"
+    exit 1
+fi
+
+deploy/image/try.sh "$out/rootfs" crds >"$out/crds.yaml"
+cat crds/*.yaml | grep -c '^kind: CustomResourceDefinition$' >"$out/expected"
+grep -c '^kind: CustomResourceDefinition$' "$out/crds.yaml" | cmp - "$out/expected"
+say "runs as user 65532 on a read-only root"
