@@ -16,6 +16,10 @@ use super::value::IntOrString;
 
 wire! {
     /// Move pods, and traffic where a router is set, to the new version in steps.
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "!has(self.constantReplicas) || !self.constantReplicas || !has(self.maxUnavailable)",
+        "message": "constantReplicas takes the place of maxUnavailable: leave that out",
+    }]))]
     pub struct CanaryStrategy {
         /// Service that is pointed at the new version's pods; needed by most routers.
         pub canary_service: Option<String>,
@@ -138,6 +142,10 @@ wire! {
     }
 
     /// A wait.
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "!(has(self.timeout) && has(self.duration))",
+        "message": "a pause with a duration ends by itself: leave duration out to wait for a person, or leave timeout out",
+    }]))]
     pub struct RolloutPause {
         /// How long: seconds as a number, or a text such as 30s, 5m or 1h30m. Absent: until promoted.
         pub duration: Option<IntOrString>,

@@ -32,6 +32,12 @@ pub(crate) fn is_pending(status: &RolloutStatus) -> bool {
     state(status) == Some(PENDING)
 }
 
+/// True while a verdict is waited for. Without pods there is nothing to judge: that waits until
+/// there are some, and nothing waits for it.
+pub(crate) fn is_awaited(d: &Draft<'_>) -> bool {
+    d.spec.replicas > 0 && is_pending(&d.next)
+}
+
 /// True when its runs shall be there: its pods are all available, or were when the runs began.
 pub(crate) fn is_judged(seen: &Observed, sets: &Sets<'_>) -> bool {
     let status = &seen.rollout.status;

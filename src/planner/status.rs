@@ -163,7 +163,7 @@ fn is_healthy(d: &Draft<'_>) -> bool {
     let at_end = cursor::index(next, d.steps()) >= d.steps();
     !is_paused(d)
         && is_complete(next)
-        && !first::is_pending(next)
+        && !first::is_awaited(d)
         && first::failure(next).is_none()
         && at_end
         && next.updated_replicas == wanted

@@ -24,6 +24,7 @@ mod deploy;
 mod docs;
 mod helm;
 mod live;
+mod live_canary_more;
 mod live_faults;
 mod live_index;
 mod live_lease;

@@ -193,6 +193,24 @@ fn a_crash_at_any_write_changes_nothing() {
             .and(60_000, Verb::Abort("true".into()))
             .and(90_000, Verb::Retry),
         Scenario::plain(4, &[Weight(50), Pause(20)]).and(10_000, Verb::Scale(8)),
+        Scenario::plain(5, &[Step::Ramp(20, 5, false), Pause(3)]),
+        Scenario::plain(4, &[Weight(50), Pause(5), Weight(75), Step::Wait])
+            .and(60_000, Verb::Abort("true".into()))
+            .and(90_000, Verb::RetryStep),
+        Scenario::plain(4, &[Weight(50), Step::Wait])
+            .and(30_000, Verb::Promote { full: true })
+            .and(90_000, Verb::Undo("fast".into())),
+        Scenario::plain(4, &[Weight(50), Step::WaitAtMost(30)]),
+        Scenario {
+            extra: serde_json::json!({"gradualRollback": {"by": 20, "every": "10s"}}),
+            ..Scenario::plain(6, &[Weight(60), Step::Wait])
+        }
+        .and(60_000, Verb::Abort("true".into())),
+        Scenario {
+            window: Some(2),
+            ..Scenario::plain(4, &[Weight(50), Pause(2)])
+        }
+        .and(60_000, Verb::Image("v1".into())),
     ];
     for (nth, workload) in workloads.iter().enumerate() {
         let (reference, wrong) = play(workload);

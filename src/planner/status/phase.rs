@@ -81,7 +81,7 @@ fn judge(d: &Draft<'_>, sets: &Sets<'_>) -> (&'static str, String) {
     if !is_complete(next) {
         return progressing("waiting for all steps to complete");
     }
-    if first::is_pending(next) {
+    if first::is_awaited(d) {
         return progressing("waiting for the analysis of the first deployment");
     }
     (reasons::PHASE_HEALTHY, String::new())

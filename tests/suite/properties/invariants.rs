@@ -11,7 +11,7 @@ use serin::api::{LAST_COMMAND, RolloutStatus};
 use serin::planner::observed::Observed;
 use serin::planner::plan::{Outcome, Plan, ReplicaSetPatch, StatusWrite, Write};
 use serin::planner::plan_rollout;
-use serin::planner::replicas::fenceposts;
+use serin::planner::replicas::{fenceposts, weighted_counts};
 use serin::planner::spec::{Spec, Step};
 use serin::sim::{Census, Watcher, World};
 
@@ -190,6 +190,7 @@ impl Guard {
             );
         }
         let status = &seen.rollout.status;
+        self.exposed(world.now, patch, after, *old, seen);
         let canary_set = world.cluster.replica_sets.get(&patch.name);
         let is_canary = canary_set.is_some_and(|set| {
             Some(&set.seen.hash) == status.current_pod_hash.as_ref()
@@ -199,6 +200,38 @@ impl Guard {
             self.breach(
                 world.now,
                 format!("I-07: aborted, and yet the canary grows from {old} to {after}"),
+            );
+        }
+    }
+
+    /// I-03: a canary grows to what the weight on record asks for, and no further.
+    fn exposed(
+        &mut self,
+        now: Timestamp,
+        patch: &ReplicaSetPatch,
+        after: u32,
+        old: u32,
+        seen: &Observed,
+    ) {
+        let status = &seen.rollout.status;
+        let Ok(spec) = &seen.rollout.spec else { return };
+        let (Some(canary), Some(stable)) = (spec.canary(), status.stable_rs.as_ref()) else {
+            return;
+        };
+        let set = seen.replica_sets.iter().find(|set| set.name == patch.name);
+        let is_canary = set.is_some_and(|set| {
+            Some(&set.hash) == status.current_pod_hash.as_ref() && set.hash != *stable
+        });
+        if !is_canary || after <= old {
+            return;
+        }
+        let fence = fenceposts(spec.replicas, canary.max_surge, canary.max_unavailable);
+        let surge = if canary.is_constant { 0 } else { fence.surge };
+        let most = weighted_counts(spec.replicas, weight(status, spec), surge).canary;
+        if after > most {
+            self.breach(
+                now,
+                format!("I-03: the canary grows from {old} to {after}, the weight asks for {most}: {status:?}"),
             );
         }
     }
@@ -244,6 +277,7 @@ impl Guard {
         self.one_step(world, before, after, spec, seen);
         self.promotion(world, before, after, spec, seen);
         self.truth(world, after, spec, seen);
+        self.deadline(world.now, before, after);
         if let Some(id) = after.serin.as_ref().and_then(|serin| serin.command.clone())
             && before
                 .serin
@@ -284,6 +318,9 @@ impl Guard {
     ) {
         let same = before.current_pod_hash == after.current_pod_hash
             && before.current_step_hash == after.current_step_hash;
+        if same && before.current_step_index == after.current_step_index {
+            self.ramped(world.now, before, after, spec);
+        }
         let (Some(from), Some(to)) = (before.current_step_index, after.current_step_index) else {
             return;
         };
@@ -303,11 +340,20 @@ impl Guard {
         let is_foreign = ours.is_some_and(|ours| ours != from);
         let is_abort = after.abort == Some(true) && to == 0;
         let is_retry = before.abort == Some(true) || before.aborted_at.is_some();
+        let aborted_at = before.serin.as_ref().and_then(|serin| serin.aborted_step);
+        let is_resumed = is_retry && commanded && Some(to) == aborted_at;
+        let is_trusted = to == steps && spec.rollback_window.is_some() && is_older(seen);
         let is_end = to == steps
             && (before.promote_full == Some(true) || after.stable_rs == after.current_pod_hash);
-        if to == from + 1 && !is_end {
+        if to == from + 1 && !is_end && !is_resumed && !is_trusted {
             self.pause_is_over(world, before, spec, from, commanded);
-        } else if !(is_abort || (is_retry && to == 0) || is_end || is_foreign) {
+        } else if !(is_abort
+            || (is_retry && to == 0)
+            || is_end
+            || is_foreign
+            || is_resumed
+            || is_trusted)
+        {
             self.breach(
                 world.now,
                 format!("I-04: the step goes from {from} to {to} of {steps}: {before:?}"),
@@ -317,6 +363,60 @@ impl Guard {
             self.breach(
                 world.now,
                 "a status write that rests on another status".into(),
+            );
+        }
+    }
+
+    /// I-05 within a ramp: one weight after the other, each for its whole time.
+    fn ramped(
+        &mut self,
+        now: Timestamp,
+        before: &RolloutStatus,
+        after: &RolloutStatus,
+        spec: &Spec,
+    ) {
+        let at = usize::try_from(before.current_step_index.unwrap_or(0)).unwrap_or(0);
+        let Some(Step::Ramp(ramp)) = spec.steps().get(at) else {
+            return;
+        };
+        let level = |status: &RolloutStatus| status.serin.as_ref().and_then(|s| s.ramp.clone());
+        let (Some(old), Some(new)) = (level(before), level(after)) else {
+            return;
+        };
+        if old.weight == new.weight || before.abort == Some(true) {
+            return;
+        }
+        let position = |weight: i64| ramp.levels.iter().position(|l| i64::from(*l) == weight);
+        let is_next = matches!((position(old.weight), position(new.weight)), (Some(a), Some(b)) if b == a + 1);
+        let is_over = old
+            .since
+            .is_some_and(|since| now >= since.0 + SignedDuration::from_secs(ramp.every));
+        if !is_next || !is_over {
+            self.breach(
+                now,
+                format!(
+                    "I-05: a ramp goes from {} to {} too early, or past a weight",
+                    old.weight, new.weight
+                ),
+            );
+        }
+    }
+
+    /// I-22: the deadline speaks of an update only, and not while it is paused.
+    fn deadline(&mut self, now: Timestamp, before: &RolloutStatus, after: &RolloutStatus) {
+        let expired = |status: &RolloutStatus| {
+            let mut all = status.conditions.iter();
+            all.any(|c| c.reason.as_deref() == Some("ProgressDeadlineExceeded"))
+        };
+        let is_paused = before
+            .pause_conditions
+            .as_ref()
+            .is_some_and(|c| !c.is_empty());
+        let settled = before.serin.as_ref().and_then(|serin| serin.settled) == Some(true);
+        if expired(after) && !expired(before) && (is_paused || settled) {
+            self.breach(
+                now,
+                "I-22: the deadline fires outside an update, or in a pause".into(),
             );
         }
     }
@@ -395,7 +495,11 @@ impl Guard {
             .iter()
             .find(|set| Some(&set.hash) == after.stable_rs.as_ref());
         let available = set.map_or(0, |set| set.available);
-        if available < spec.replicas {
+        let threshold = spec.canary().and_then(|canary| canary.threshold);
+        let is_enough = threshold.map_or(available >= spec.replicas, |t| {
+            t.is_met(available, spec.replicas)
+        });
+        if !is_enough {
             self.breach(
                 world.now,
                 format!(
@@ -435,6 +539,44 @@ impl Guard {
             );
         }
     }
+}
+
+/// The weight that a status asks for.
+fn weight(status: &RolloutStatus, spec: &Spec) -> u32 {
+    let serin = status.serin.as_ref();
+    let level = |level: Option<&serin::api::status::WeightLevel>| {
+        level.and_then(|level| u32::try_from(level.weight).ok())
+    };
+    if status.abort == Some(true) {
+        return level(serin.and_then(|s| s.descent.as_ref())).unwrap_or(0);
+    }
+    let steps = spec.steps();
+    let at = usize::try_from(status.current_step_index.unwrap_or(0)).unwrap_or(0);
+    if status.promote_full == Some(true) || at >= steps.len() {
+        return 100;
+    }
+    let upto = steps.iter().enumerate().take(at + 1).rev();
+    let mut weights = upto.filter_map(|(i, step)| match step {
+        Step::SetWeight(weight) => Some(*weight),
+        Step::Ramp(ramp) if i == at => {
+            let first = ramp.levels.first().copied();
+            level(serin.and_then(|s| s.ramp.as_ref())).or(first)
+        }
+        Step::Ramp(ramp) => ramp.levels.last().copied(),
+        Step::Pause(_) | Step::Analysis(_) => None,
+    });
+    weights.next().unwrap_or(0)
+}
+
+/// The version in spec was made before the stable one.
+fn is_older(seen: &Observed) -> bool {
+    let status = &seen.rollout.status;
+    let of = |hash: &Option<String>| {
+        let mut sets = seen.replica_sets.iter();
+        sets.find(|set| Some(&set.hash) == hash.as_ref())
+            .map(|set| set.created)
+    };
+    of(&status.current_pod_hash) < of(&status.stable_rs)
 }
 
 /// What must hold when the story is over and everything is mended.
@@ -487,11 +629,10 @@ pub fn settled(world: &World<'_>) -> Vec<String> {
         "Paused" => {
             let index = usize::try_from(status.current_step_index.unwrap_or(0)).unwrap_or(0);
             let is_endless = matches!(spec.steps().get(index), Some(Step::Pause(pause)) if pause.seconds.is_none());
-            let is_inconclusive = status
-                .pause_conditions
-                .iter()
-                .flatten()
-                .any(|condition| condition.reason == "InconclusiveAnalysisRun");
+            let is_inconclusive = status.pause_conditions.iter().flatten().any(|condition| {
+                ["InconclusiveAnalysisRun", "FailedAnalysisRun", "HeldByGate"]
+                    .contains(&condition.reason.as_str())
+            });
             if !is_endless && !is_inconclusive {
                 breaches.push(format!("PR2: paused for no reason: {status:?}"));
             }

@@ -31,6 +31,9 @@ pub struct Scenario {
     pub pods: [Readiness; 2],
     pub startup_ms: i64,
     pub script: Vec<(i64, Verb)>,
+    /// More fields of the canary strategy.
+    pub extra: Value,
+    pub window: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,10 @@ pub enum Step {
     Weight(u32),
     Pause(u32),
     Wait,
+    /// A pause that aborts after so many seconds.
+    WaitAtMost(u32),
+    /// Up to all by so many percent every so many seconds; by a factor where it is true.
+    Ramp(u32, u32, bool),
 }
 
 pub fn any() -> impl Strategy<Value = Scenario> {
@@ -56,7 +63,11 @@ pub fn any() -> impl Strategy<Value = Scenario> {
         100_i64..9_000,
     );
     let script = prop::collection::vec(entry(), 0..7);
-    (shape, world, script).prop_map(|(shape, world, script)| {
+    let more = (
+        extra(),
+        prop_oneof![2 => Just(None), 1 => (1_u32..4).prop_map(Some)],
+    );
+    (shape, world, script, more).prop_map(|(shape, world, script, (extra, window))| {
         let (replicas, (surge, unavailable), min_ready, deadline_abort, steps, gate) = shape;
         let (lag_ms, pods, startup_ms) = world;
         let mut script = script;
@@ -73,8 +84,26 @@ pub fn any() -> impl Strategy<Value = Scenario> {
             pods,
             startup_ms,
             script,
+            extra,
+            window,
         }
     })
+}
+
+/// Fields of our own, one or none at a time.
+fn extra() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        6 => Just(json!({})),
+        1 => Just(json!({"constantReplicas": true, "maxUnavailable": null, "maxSurge": 1})),
+        1 => (1_u32..60, 2_u32..20).prop_map(|(by, every)| {
+            json!({"gradualRollback": {"by": by, "every": format!("{every}s")}})
+        }),
+        1 => (40_u32..100).prop_map(|value| {
+            json!({"replicaProgressThreshold": {"type": "Percent", "value": value}})
+        }),
+        1 => Just(json!({"slos": {"onFailure": "Pause"}})),
+        1 => Just(json!({"analyzeFirstDeployment": true})),
+    ]
 }
 
 fn bounds() -> impl Strategy<Value = (Value, Value)> {
@@ -93,6 +122,8 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (0_u32..=100).prop_map(Step::Weight),
         4 => (0_u32..25).prop_map(Step::Pause),
         2 => Just(Step::Wait),
+        1 => (5_u32..90).prop_map(Step::WaitAtMost),
+        2 => (5_u32..50, 1_u32..12, any_bool()).prop_map(|(by, every, times)| Step::Ramp(by, every, times)),
     ]
 }
 
@@ -118,6 +149,13 @@ fn verb() -> impl Strategy<Value = Verb> {
         3 => prop::bool::weighted(0.3).prop_map(|full| Verb::Promote { full }),
         2 => Just(Verb::Abort("a bad feeling".into())),
         2 => Just(Verb::Retry),
+        2 => Just(Verb::RetryStep),
+        3 => prop_oneof![Just("true"), Just("fast"), Just("1"), Just("2"), Just("1,fast")]
+            .prop_map(|value| Verb::Undo(value.into())),
+        1 => readiness().prop_map(|readiness| Verb::Pods {
+            version: "v1".into(),
+            how: Behaviour { readiness, startup: 1_000, ..Behaviour::default() },
+        }),
         1 => Just(Verb::Pause),
         1 => Just(Verb::Resume),
         2 => prop_oneof![Just(Plugin::Promote), Just(Plugin::PromoteFull), Just(Plugin::Abort),
@@ -149,6 +187,12 @@ pub fn steps_json(steps: &[Step]) -> Value {
         Step::Weight(weight) => json!({ "setWeight": weight }),
         Step::Pause(seconds) => json!({ "pause": { "duration": seconds } }),
         Step::Wait => json!({ "pause": {} }),
+        Step::WaitAtMost(seconds) => json!({ "pause": { "timeout": format!("{seconds}s") } }),
+        Step::Ramp(by, every, false) => {
+            json!({ "ramp": { "from": by.min(&99), "by": by, "every": format!("{every}s") } })
+        }
+        Step::Ramp(from, every, true) => json!({ "ramp":
+            { "from": from.min(&99), "by": 2, "every": format!("{every}s"), "curve": "exponential" } }),
     };
     steps.iter().map(one).collect()
 }
@@ -168,6 +212,8 @@ impl Scenario {
             pods: [Readiness::Steady, Readiness::Steady],
             startup_ms: 3_000,
             script: vec![(0, Verb::Image("v2".into()))],
+            extra: json!({}),
+            window: None,
         }
     }
 
@@ -190,6 +236,11 @@ impl Scenario {
                 "objectives": [{"query": {"name": "load", "promql": "max(load{{{canary}}})", "atMost": 1}}],
             });
         }
+        let mut extra = self.extra.clone();
+        if self.gate.is_none() && extra.get("slos").is_some() {
+            extra = json!({});
+        }
+        serin::api::patch::apply_merge_patch(&mut canary, &extra);
         json!({
             "apiVersion": "argoproj.io/v1alpha1",
             "kind": "Rollout",
@@ -200,6 +251,7 @@ impl Scenario {
                 "progressDeadlineSeconds": 120,
                 "progressDeadlineAbort": self.deadline_abort,
                 "revisionHistoryLimit": 2,
+                "rollbackWindow": self.window.map(|revisions| json!({ "revisions": revisions })),
                 "selector": {"matchLabels": {"app": "web"}},
                 "template": {
                     "metadata": {"labels": {"app": "web"}},

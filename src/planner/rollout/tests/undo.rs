@@ -295,3 +295,42 @@ fn the_record_of_an_update_tells_its_end_and_what_it_waited_for() {
     w.settle();
     assert_eq!(w.ended(), "FastRolledBack");
 }
+
+/// Aborted by the peer: where it was is on no record of ours.
+#[test]
+fn a_retry_at_the_step_needs_a_record_of_the_step() {
+    let mut w = updating(4, json!([{"setWeight": 50}, {"pause": {}}]));
+    let mut status = w.status();
+    status.serin = None;
+    status.abort = Some(true);
+    status.aborted_at = status.conditions[0].last_update_time.clone();
+    status.pause_conditions = None;
+    status.controller_pause = None;
+    status.current_step_index = Some(0);
+    w.rollout.status = Some(status);
+    w.settle();
+    w.annotate(RETRY, "step");
+    w.settle();
+    assert!(
+        w.says("it is not on record at which step"),
+        "{:?}",
+        w.events
+    );
+    w.annotate(RETRY, "true");
+    w.settle();
+    assert_eq!(w.phase(), pair("Paused", "CanaryPauseStep"));
+}
+
+/// What the plugin's promote sends at the end of all steps changes nothing: it must not be needed.
+#[test]
+fn the_plugin_has_nothing_to_patch_at_the_end() {
+    let mut w = updating(4, json!([{"setWeight": 50}]));
+    let before = w.status();
+    w.patch_status(json!({"pauseConditions": null, "currentStepIndex": 1}));
+    assert_eq!(
+        w.status(),
+        before,
+        "no change, so no event: it cannot be seen"
+    );
+    assert_eq!(w.phase(), pair("Healthy", ""));
+}
