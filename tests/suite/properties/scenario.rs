@@ -2,10 +2,14 @@
 //! the end, so that what is checked last is where the rollout settles.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use serin::planner::freeze::Window;
+use serin::sim::clock::epoch;
 use serin::sim::event::Kind;
 use serin::sim::manifests::Manifests;
 use serin::sim::pods::{Behaviour, Readiness};
@@ -31,6 +35,8 @@ pub struct Scenario {
     pub pods: [Readiness; 2],
     pub startup_ms: i64,
     pub script: Vec<(i64, Verb)>,
+    /// A freeze: seconds from the beginning, and how long it lasts.
+    pub freeze: Option<(i64, i64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +62,8 @@ pub fn any() -> impl Strategy<Value = Scenario> {
         100_i64..9_000,
     );
     let script = prop::collection::vec(entry(), 0..7);
-    (shape, world, script).prop_map(|(shape, world, script)| {
+    let freeze = prop::option::weighted(0.25, (0_i64..150, 1_i64..90));
+    (shape, world, script, freeze).prop_map(|(shape, world, script, freeze)| {
         let (replicas, (surge, unavailable), min_ready, deadline_abort, steps, gate) = shape;
         let (lag_ms, pods, startup_ms) = world;
         let mut script = script;
@@ -73,6 +80,7 @@ pub fn any() -> impl Strategy<Value = Scenario> {
             pods,
             startup_ms,
             script,
+            freeze,
         }
     })
 }
@@ -168,6 +176,7 @@ impl Scenario {
             pods: [Readiness::Steady, Readiness::Steady],
             startup_ms: 3_000,
             script: vec![(0, Verb::Image("v2".into()))],
+            freeze: None,
         }
     }
 
@@ -255,7 +264,10 @@ impl Scenario {
             name: "random".into(),
             about: None,
             rollout: serde_json::from_value(self.manifest()).unwrap(),
-            manifests: Manifests::default(),
+            manifests: Manifests {
+                freezes: self.windows(),
+                ..Manifests::default()
+            },
             versions: vec![
                 version("v1", "web:1", Readiness::Steady),
                 version("v2", "web:2", second.clone()),
@@ -266,7 +278,18 @@ impl Scenario {
             until: 3 * 3_600_000,
             expect: Vec::new(),
             lag: self.lag_ms,
+            starts: Some(starts()),
         }
+    }
+
+    fn windows(&self) -> Vec<Arc<Window>> {
+        let window = |(from, lasts): (i64, i64)| {
+            let at = |seconds: i64| starts() + SignedDuration::from_secs(seconds);
+            let spec = json!({"reason": "chance", "from": at(from).to_string(), "to": at(from + lasts).to_string()});
+            let spec = serde_json::from_value(spec).unwrap();
+            Arc::new(Window::of(None, "chance", spec))
+        };
+        self.freeze.into_iter().map(window).collect()
     }
 
     fn metrics(&self, version: &str) -> BTreeMap<String, Series> {
@@ -279,6 +302,11 @@ impl Scenario {
             .into_iter()
             .collect()
     }
+}
+
+/// When the story begins, by the calendar: after the first version had an hour to become Healthy.
+fn starts() -> Timestamp {
+    epoch() + SignedDuration::from_hours(2)
 }
 
 fn action(at: i64, verb: &Verb) -> Action {
