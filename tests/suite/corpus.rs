@@ -30,7 +30,7 @@ struct Wrong {
     patch: Value,
     /// What the controller and lint say.
     told: Value,
-    /// What lint says besides, or alone.
+    /// What lint says instead.
     lint: Option<String>,
     /// What the policy says.
     policy: Option<String>,
@@ -109,7 +109,11 @@ fn lint_finds_every_fault_of_the_corpus_and_none_in_the_good_ones() {
     let mut missed = vec![];
     for case in &cases {
         let found = lint(&case.manifest);
-        let wanted = case.told.iter().chain(&case.wrong.lint);
+        // A misspelt field is told once: not the hole that it leaves as well.
+        let wanted = match &case.wrong.lint {
+            Some(lint) => std::slice::from_ref(lint),
+            None => case.told.as_slice(),
+        };
         for told in wanted {
             if !found.iter().any(|f| f.contains(told)) {
                 missed.push(format!(

@@ -24,6 +24,7 @@ mod delivery;
 mod deploy;
 mod docs;
 mod helm;
+mod lint;
 mod live;
 mod live_faults;
 mod live_freeze;
