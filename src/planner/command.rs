@@ -178,17 +178,19 @@ fn judge_promote(d: &mut Draft<'_>, value: &str) -> Judgement {
         .pause_conditions
         .as_ref()
         .is_some_and(|c| !c.is_empty());
+    let only_resumes = d.spec.paused && !waits;
+    if value == "true"
+        && !only_resumes
+        && let Some(why) = freeze::refusal(d)
+    {
+        return Judgement::Refuse(why);
+    }
     if d.spec.paused {
         d.spec_patch.insert("paused".into(), Value::Bool(false));
         // Held by spec.paused alone: going on is all that was asked; the step is not skipped.
         if value == "true" && !waits {
             return Judgement::Done;
         }
-    }
-    if value == "true"
-        && let Some(why) = freeze::refusal(d)
-    {
-        return Judgement::Refuse(why);
     }
     let at_end = cursor::index(read, d.steps()) >= d.steps();
     let held = read.serin.as_ref().is_some_and(|s| s.hold.is_some());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use kube::api::{ListParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -162,12 +162,12 @@ async fn the_policy_refuses_what_it_has_rules_for_and_nothing_good() {
     };
     let create = async |manifest: &Value| -> Result<(), String> {
         let rollout: Value = manifest.clone();
-        let api: Api<kube::core::DynamicObject> = Api::namespaced_with(
+        let api: Api<DynamicObject> = Api::namespaced_with(
             space.client.clone(),
             &space.namespace,
-            &kube::core::ApiResource::erase::<Rollout>(&()),
+            &ApiResource::erase::<Rollout>(&()),
         );
-        let object: kube::core::DynamicObject = serde_json::from_value(rollout).unwrap();
+        let object: DynamicObject = serde_json::from_value(rollout).unwrap();
         api.create(&dry, &object)
             .await
             .map(drop)
@@ -222,10 +222,10 @@ async fn wrong_rollouts_tell_all_their_faults_and_change_nothing() {
     };
     let (good, cases) = corpus();
     let _serin = Serin::start(&space, &["--prometheus=http://127.0.0.1:9"]);
-    let rollouts: Api<kube::core::DynamicObject> = Api::namespaced_with(
+    let rollouts: Api<DynamicObject> = Api::namespaced_with(
         space.client.clone(),
         &space.namespace,
-        &kube::core::ApiResource::erase::<Rollout>(&()),
+        &ApiResource::erase::<Rollout>(&()),
     );
     let post = PostParams::default();
     let object = |manifest: &Value| serde_json::from_value(manifest.clone()).unwrap();
@@ -296,7 +296,7 @@ async fn wrong_rollouts_tell_all_their_faults_and_change_nothing() {
 
 /// Puts this spec in the place of the one there is.
 async fn replace_spec(
-    rollouts: &Api<kube::core::DynamicObject>,
+    rollouts: &Api<DynamicObject>,
     name: &str,
     spec: &Value,
 ) -> Result<(), String> {
