@@ -14,6 +14,7 @@ pub mod analysis;
 pub mod blue_green;
 pub mod canary;
 pub mod experiment;
+pub mod freeze;
 pub mod patch;
 pub mod providers;
 pub mod published;
@@ -32,6 +33,9 @@ pub use analysis::{
 pub use blue_green::BlueGreenStrategy;
 pub use canary::{CanaryStep, CanaryStrategy, RolloutAnalysis};
 pub use experiment::{Experiment, ExperimentSpec, ExperimentStatus};
+pub use freeze::{
+    ClusterFreezeWindow, ClusterFreezeWindowSpec, FreezeWindow, FreezeWindowSpec, OWN_API_VERSION,
+};
 pub use rollout::{Rollout, RolloutSpec};
 pub use slo::Slos;
 pub use status::{RolloutCondition, RolloutStatus};
@@ -39,7 +43,7 @@ pub use template::PodTemplate;
 pub use traffic::TrafficRouting;
 pub use value::{Bound, IntOrString};
 
-/// The API group of all five kinds.
+/// The API group of the five kinds that existing clients know.
 pub const GROUP: &str = "argoproj.io";
 /// The one version of the group.
 pub const VERSION: &str = "v1alpha1";
@@ -72,6 +76,8 @@ pub const MANAGED_BY: &str = "argo-rollouts.argoproj.io/managed-by-rollouts";
 
 /// Prefix of every annotation of our own.
 pub const OWN_PREFIX: &str = "serin.dev/";
+/// Command annotation: lets this update through a freeze; the value says why.
+pub const OVERRIDE_FREEZE: &str = "serin.dev/override-freeze";
 /// Command: end the current pause or hold; `full` skips everything that is left.
 pub const PROMOTE: &str = "serin.dev/promote";
 /// Command: go back to stable; the value is the reason.

@@ -252,6 +252,10 @@ wire! {
         pub settled: Option<bool>,
         /// The gate that holds the current step for lack of a verdict.
         pub hold: Option<Hold>,
+        /// The freeze that holds this update now.
+        pub freeze: Option<FreezeStatus>,
+        /// Why this update goes through freezes, and since when.
+        pub freeze_override: Option<FreezeOverride>,
         /// When the current step was reached.
         pub step_started_at: Option<Time>,
         /// The step at which the update was aborted, for retry=step.
@@ -278,6 +282,26 @@ wire! {
         pub weight: i64,
         /// Since when its pods are there; absent while they are waited for.
         pub since: Option<Time>,
+    }
+
+    /// A freeze that holds an update.
+    pub struct FreezeStatus {
+        /// Which windows, until when, why, and whom to ask.
+        pub message: String,
+        /// Since when it holds this update.
+        pub since: Option<Time>,
+        /// When it ends, as far as that is known.
+        pub until: Option<Time>,
+    }
+
+    /// A person let an update through a freeze.
+    pub struct FreezeOverride {
+        /// Why, in that person's words; promote=full where that was the command.
+        pub reason: String,
+        /// When.
+        pub at: Option<Time>,
+        /// The freeze that was overridden; absent where none was in force yet.
+        pub freeze: Option<String>,
     }
 
     /// A step that waits for a gate's verdict.

@@ -60,6 +60,21 @@ pub const RIGHTS: &[Right] = &[
         ..right("argoproj.io", &["clusteranalysistemplates"], &["get"], "")
     },
     right(
+        "serin.dev",
+        &["freezewindows"],
+        &["get", "list", "watch"],
+        "",
+    ),
+    Right {
+        is_of_cluster: true,
+        ..right(
+            "serin.dev",
+            &["clusterfreezewindows"],
+            &["get", "list", "watch"],
+            "",
+        )
+    },
+    right(
         "apps",
         &["replicasets"],
         &["get", "list", "watch", "create", "patch", "delete"],
@@ -219,6 +234,11 @@ pub(super) fn of_people(_: &Install) -> Vec<String> {
 # view, and admin edit. Made by `serin deploy generate-roles`; do not edit.\n";
         view.insert_str(0, head);
         view.push_str("  - apiGroups: [argoproj.io]\n    resources: [clusteranalysistemplates]\n    verbs: [get, list, watch]\n");
+        view.push_str("  - apiGroups: [serin.dev]\n    resources: [freezewindows, clusterfreezewindows]\n    verbs: [get, list, watch]\n");
+    }
+    // Who may update a Rollout is not who may end a freeze.
+    if let Some(admin) = documents.last_mut() {
+        admin.push_str("  - apiGroups: [serin.dev]\n    resources: [freezewindows]\n    verbs: [create, update, patch, delete, deletecollection]\n");
     }
     documents
 }

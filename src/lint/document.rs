@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::strict::{check, nearest, unknown, wrong_type};
 use crate::api::analysis::{AnalysisRunSpec, AnalysisTemplateSpec};
 use crate::api::experiment::ExperimentSpec;
-use crate::api::{self, RolloutSpec};
+use crate::api::{self, ClusterFreezeWindowSpec, FreezeWindowSpec, OWN_API_VERSION, RolloutSpec};
 use crate::planner::analysis::check as analysis;
 use crate::planner::fault::Fault;
+use crate::planner::freeze::Window;
 use crate::planner::lower;
 use crate::planner::observed::TemplateRef;
 
@@ -40,6 +41,8 @@ const KINDS: [&str; 5] = [
     "Experiment",
 ];
 
+const OWN_KINDS: [&str; 2] = ["FreezeWindow", "ClusterFreezeWindow"];
+
 /// An object that could be read, be its content right or wrong.
 #[derive(Clone, Debug)]
 pub enum Object {
@@ -47,6 +50,8 @@ pub enum Object {
     Rollout(Box<api::Rollout>),
     /// An AnalysisTemplate or ClusterAnalysisTemplate.
     Template(TemplateRef, Box<AnalysisTemplateSpec>),
+    /// A FreezeWindow or ClusterFreezeWindow.
+    Freeze(Box<Window>),
     /// Anything else, by kind and name.
     Other(String),
 }
@@ -88,6 +93,9 @@ pub fn read(document: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
             faults.push(Fault::required(name, "every manifest needs it"));
         }
     }
+    if text(document, "apiVersion") == OWN_API_VERSION {
+        return freeze(document, faults);
+    }
     if text(document, "apiVersion") != api::API_VERSION {
         return other_group(document, faults);
     }
@@ -105,17 +113,39 @@ pub fn read(document: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
             faults.extend(lower::experiment::check(&spec));
             Some(Object::Other(title(document)))
         }
-        kind => {
-            faults.push(Fault {
-                path: "kind".into(),
-                message: match nearest(kind, KINDS) {
-                    Some(near) => format!("no such kind: {kind:?}: did you mean {near:?}?"),
-                    None => format!("no such kind: {kind:?}: known here: {}", KINDS.join(", ")),
-                },
-            });
-            None
-        }
+        kind => no_such_kind(kind, &KINDS, faults),
     }
+}
+
+fn no_such_kind(kind: &str, known: &[&str], faults: &mut Vec<Fault>) -> Option<Object> {
+    faults.push(Fault {
+        path: "kind".into(),
+        message: match nearest(kind, known.iter().copied()) {
+            Some(near) => format!("no such kind: {kind:?}: did you mean {near:?}?"),
+            None => format!("no such kind: {kind:?}: known here: {}", known.join(", ")),
+        },
+    });
+    None
+}
+
+fn freeze(document: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
+    let name = name_of(document);
+    let namespace = document.pointer("/metadata/namespace");
+    let window = match text(document, "kind") {
+        "FreezeWindow" => {
+            let spec: FreezeWindowSpec = typed(document, faults)?;
+            // Where none is said, as elsewhere: the namespace that the rehearsal plays in.
+            let namespace = namespace.and_then(Value::as_str).unwrap_or("default");
+            Window::of(Some(namespace), &name, spec.into())
+        }
+        "ClusterFreezeWindow" => {
+            let spec: ClusterFreezeWindowSpec = typed(document, faults)?;
+            Window::of(None, &name, spec)
+        }
+        kind => return no_such_kind(kind, &OWN_KINDS, faults),
+    };
+    faults.extend(window.faults().iter().cloned());
+    Some(Object::Freeze(Box::new(window)))
 }
 
 /// Objects of other groups are not ours to judge, but for a slip in the group's name.

@@ -33,6 +33,10 @@ pub enum Kind {
     AnalysisTemplate,
     /// `argoproj.io/v1alpha1` ClusterAnalysisTemplate.
     ClusterAnalysisTemplate,
+    /// `serin.dev/v1alpha1` FreezeWindow.
+    FreezeWindow,
+    /// `serin.dev/v1alpha1` ClusterFreezeWindow.
+    ClusterFreezeWindow,
     /// `apps/v1` ReplicaSet.
     ReplicaSet,
     /// `v1` Secret.
@@ -51,6 +55,8 @@ impl Kind {
             Self::AnalysisRun => "AnalysisRun",
             Self::AnalysisTemplate => "AnalysisTemplate",
             Self::ClusterAnalysisTemplate => "ClusterAnalysisTemplate",
+            Self::FreezeWindow => "FreezeWindow",
+            Self::ClusterFreezeWindow => "ClusterFreezeWindow",
             Self::ReplicaSet => "ReplicaSet",
             Self::Secret => "Secret",
             Self::Event => "Event",
@@ -66,6 +72,8 @@ impl Kind {
             Self::ClusterAnalysisTemplate => {
                 ("apis/argoproj.io/v1alpha1", "clusteranalysistemplates")
             }
+            Self::FreezeWindow => ("apis/serin.dev/v1alpha1", "freezewindows"),
+            Self::ClusterFreezeWindow => ("apis/serin.dev/v1alpha1", "clusterfreezewindows"),
             Self::ReplicaSet => ("apis/apps/v1", "replicasets"),
             Self::Secret => ("api/v1", "secrets"),
             Self::Event => ("apis/events.k8s.io/v1", "events"),

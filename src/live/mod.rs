@@ -11,6 +11,7 @@ pub mod clock;
 mod controller;
 pub mod crds;
 pub mod events;
+mod freezes;
 pub mod http;
 pub mod lease;
 pub mod metrics;

@@ -89,6 +89,7 @@ impl Controller {
             is_fresh: sight.evidence.is_some(),
             evidence: sight.evidence.clone(),
             default_prometheus: self.settings.prometheus.clone(),
+            freezes: self.index.freezes(),
             epoch: self.term().map(|t| t.to_string()).unwrap_or_default(),
         })
     }

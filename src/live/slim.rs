@@ -10,8 +10,9 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny};
 use serde_json::Value;
 
 use super::watch::{Versioned, number};
-use crate::api::{self, AnalysisRun, RolloutStatus};
+use crate::api::{self, AnalysisRun, ClusterFreezeWindowSpec, RolloutStatus};
 use crate::planner::fault::Fault;
+use crate::planner::freeze::Window;
 use crate::planner::observed::{ReplicaSetSeen, RolloutSeen};
 use crate::planner::{lower, revision};
 
@@ -308,6 +309,52 @@ impl From<WireSet> for SlimReplicaSet {
             owner,
             seen,
         }
+    }
+}
+
+/// A freeze window, lowered; one that cannot be decoded freezes and says so.
+#[derive(Clone, Debug)]
+pub struct SlimFreeze {
+    /// Namespace; `None` for a ClusterFreezeWindow.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// The window.
+    pub window: Arc<Window>,
+}
+
+impl Versioned for SlimFreeze {
+    fn version(&self) -> &str {
+        &self.version
+    }
+}
+
+/// A window of either kind: the one is the other with a list of namespaces.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct WireFreeze {
+    metadata: Meta,
+    spec: Value,
+}
+
+impl<'de> Deserialize<'de> for SlimFreeze {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let WireFreeze { metadata, spec } = WireFreeze::deserialize(deserializer)?;
+        let namespace = metadata.namespace;
+        let spec = serde_json::from_value(spec).unwrap_or_else(|error| ClusterFreezeWindowSpec {
+            // No zone has this name: the window freezes, and says what is wrong.
+            reason: format!("the object cannot be decoded: {error}"),
+            time_zone: Some("unreadable".to_owned()),
+            ..ClusterFreezeWindowSpec::default()
+        });
+        Ok(Self {
+            window: Arc::new(Window::of(namespace.as_deref(), &metadata.name, spec)),
+            namespace,
+            name: metadata.name,
+            version: metadata.resource_version,
+        })
     }
 }
 

@@ -17,7 +17,7 @@ use super::metrics::{self, Sources};
 use super::queue::Queue;
 use super::settings::Settings;
 use super::stores::Index;
-use super::watch::{Change, Feed, Health, Versioned};
+use super::watch::{Absence, Change, Feed, Health, Versioned};
 use crate::providers::Pool;
 
 /// Objects per page of a list: few, because a page is in memory twice while it is read.
@@ -61,9 +61,15 @@ pub async fn run(
         events,
         stats: Arc::default(),
         definitions: Arc::new(Definitions::default()),
-        feeds: ["rollouts", "replicasets", "analysisruns"]
-            .map(|n| (n, Arc::default()))
-            .into(),
+        feeds: [
+            "rollouts",
+            "replicasets",
+            "analysisruns",
+            "freezewindows",
+            "clusterfreezewindows",
+        ]
+        .map(|n| (n, Arc::default()))
+        .into(),
         memory: Mutex::new(HashMap::new()),
         clients,
         settings,
@@ -126,6 +132,19 @@ fn follow(controller: &Arc<Controller>, streams: &mut tokio::task::JoinSet<()>) 
         (Kind::AnalysisRun, 2, instance),
         Index::analysis_run,
     );
+    // Freezes are for every instance.
+    spawn(
+        controller,
+        streams,
+        (Kind::FreezeWindow, 3, String::new()),
+        Index::freeze,
+    );
+    spawn(
+        controller,
+        streams,
+        (Kind::ClusterFreezeWindow, 4, String::new()),
+        Index::cluster_freeze,
+    );
 }
 
 fn spawn<T>(
@@ -141,12 +160,24 @@ fn spawn<T>(
         .get(feed)
         .map(|(_, h)| Arc::clone(h))
         .unwrap_or_default();
+    let namespace = controller.settings.namespace.as_deref();
+    let (is_ours, is_of_cluster) = match kind {
+        Kind::FreezeWindow => (true, false),
+        Kind::ClusterFreezeWindow => (true, true),
+        _ => (false, false),
+    };
     let feed = Feed {
         rest: controller.clients.watches.clone(),
-        requests: kind.requests(controller.settings.namespace.as_deref()),
+        requests: kind.requests(namespace.filter(|_| !is_of_cluster)),
         selector,
         page: PAGE,
         health,
+        // Who may look at one namespace only cannot see what is of the cluster.
+        absence: match (is_ours, is_of_cluster && namespace.is_some()) {
+            (false, _) => Absence::IsTrouble,
+            (true, false) => Absence::IsNone,
+            (true, true) => Absence::OrForbiddenIsNone,
+        },
     };
     let this = Arc::clone(controller);
     streams.spawn(async move {

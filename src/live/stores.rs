@@ -10,10 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
+use super::freezes::Freezes;
 use super::packed::Packed;
-use super::slim::{SlimReplicaSet, SlimRollout, SlimRun, WireRollout, version_of};
+use super::slim::{SlimFreeze, SlimReplicaSet, SlimRollout, SlimRun, WireRollout, version_of};
 use super::watch::{Change, number};
 use crate::api::AnalysisRun;
+use crate::planner::freeze::Window;
 use crate::planner::observed::{ReplicaSetSeen, RolloutSeen};
 
 /// Namespace and name of an object.
@@ -295,6 +297,7 @@ struct Inner {
     runs: HashMap<ObjectKey, RunEntry>,
     runs_by_owner: HashMap<Uid, Vec<ObjectKey>>,
     namespaces: HashSet<Arc<str>>,
+    freezes: Freezes,
     rollout_feed: FeedState<ObjectKey>,
     set_feed: FeedState<Uid>,
     run_feed: FeedState<ObjectKey>,
@@ -529,6 +532,25 @@ impl Index {
         Vec::new()
     }
 
+    /// Every freeze window that is known.
+    pub fn freezes(&self) -> Arc<Vec<Arc<Window>>> {
+        self.lock().freezes.all()
+    }
+
+    /// A change of a FreezeWindow as the watch tells it. Returns who is to be looked at.
+    pub fn freeze(&self, change: Change<SlimFreeze>) -> Vec<Key> {
+        let mut inner = self.lock();
+        let changed = inner.freezes.namespaced(change);
+        inner.updating(&changed)
+    }
+
+    /// The same of a ClusterFreezeWindow.
+    pub fn cluster_freeze(&self, change: Change<SlimFreeze>) -> Vec<Key> {
+        let mut inner = self.lock();
+        let changed = inner.freezes.of_cluster(change);
+        inner.updating(&changed)
+    }
+
     /// A Rollout as a write or a live read answered it.
     pub fn answered_rollout(&self, object: SlimRollout) -> Vec<Key> {
         let mut inner = self.lock();
@@ -607,6 +629,19 @@ impl Inner {
         self.rollout_by_uid.insert(uid.clone(), key.clone());
         self.compact(&uid);
         vec![Key::Rollout(key)]
+    }
+
+    /// Rollouts with an update under way that one of these windows may be for: nobody else cares.
+    fn updating(&self, windows: &[Arc<Window>]) -> Vec<Key> {
+        if windows.is_empty() {
+            return Vec::new();
+        }
+        let all = self.rollouts.iter();
+        all.filter(|(key, entry)| {
+            entry.current != entry.stable && windows.iter().any(|w| w.is_near(&key.namespace))
+        })
+        .map(|(key, _)| Key::Rollout(key.clone()))
+        .collect()
     }
 
     fn drop_rollout(&mut self, key: &ObjectKey) {

@@ -25,6 +25,8 @@ const IDLE_LIMIT: Duration = Duration::from_secs(55);
 const PAGE_LIMIT: Duration = Duration::from_secs(60);
 /// Longest time until a watch answers at all.
 const START_LIMIT: Duration = Duration::from_secs(10);
+/// How often a kind that is not installed is looked for.
+const ABSENT_PERIOD: Duration = Duration::from_secs(20);
 /// A view older than this is reported as not ready: an idle stream is renewed every 50 s.
 pub const OLDEST_VIEW: Duration = Duration::from_secs(75);
 
@@ -117,6 +119,29 @@ pub struct Feed {
     pub page: u32,
     /// Where to tell how it goes.
     pub health: Arc<Health>,
+    /// What it means when the kind is not there.
+    pub absence: Absence,
+}
+
+/// What it means when a kind cannot be listed because it is not installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// The controller cannot work.
+    IsTrouble,
+    /// There are no objects of it; it is looked for again from time to time.
+    IsNone,
+    /// The same, also where it must not be read.
+    OrForbiddenIsNone,
+}
+
+impl Absence {
+    fn excuses(self, error: &CallError) -> bool {
+        match (self, error) {
+            (Self::IsNone | Self::OrForbiddenIsNone, CallError::NotFound(_)) => true,
+            (Self::OrForbiddenIsNone, CallError::Refused { code, .. }) => *code == 403,
+            _ => false,
+        }
+    }
 }
 
 impl Feed {
@@ -152,6 +177,15 @@ impl Feed {
         match version {
             None => match self.list(sink).await {
                 Ok(version) => Some(version),
+                Err(error) if self.absence.excuses(&error) => {
+                    // The list had begun: what it did not show is gone.
+                    sink(Change::ListEnds(u64::MAX));
+                    self.health.works();
+                    self.health.is_listed.store(true, Ordering::Release);
+                    tracing::debug!(%error, "a kind is not installed: looked for again later");
+                    tokio::time::sleep(ABSENT_PERIOD).await;
+                    None
+                }
                 Err(error) => {
                     self.health.failed(format!("list: {error}"));
                     None

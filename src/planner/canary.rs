@@ -10,13 +10,15 @@ use super::revision::Sets;
 use super::sizes::{resize, size};
 use super::spec::{Pause, Step};
 use super::{
-    command, cursor, descent, duration, failure, history, ramp, reasons, resume, rollback, runs,
-    status,
+    command, cursor, descent, duration, failure, freeze, history, ramp, reasons, resume, rollback,
+    runs, status,
 };
 use crate::api::RolloutStatus;
 
 /// Steers an update whose template and steps are on record.
 pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
+    // Before everything that asks whether the update is frozen; a person's word may end it.
+    freeze::look(d, sets);
     // A person's word comes first; what it changes is put on record before anything rests on it.
     if command::act(d, sets) || command::take_over_patches(d, sets) {
         return;
@@ -113,14 +115,24 @@ pub(crate) fn target(d: &Draft<'_>, sets: &Sets<'_>, fence: Fence) -> Pair {
             stable: replicas,
         };
     }
-    let weight = weight(read, d.spec.steps());
+    let steps = d.spec.steps();
+    let weight = weight(read, steps);
     let is_constant = d.spec.canary().is_some_and(|canary| canary.is_constant);
     let surge = if is_constant { 0 } else { fence.surge };
     let pair = replicas::weighted_counts(replicas, weight, surge);
     if read.abort == Some(true) {
         return descent::capped(pair, sets.canary.replicas, replicas);
     }
-    pair
+    // A freeze starts nothing and finishes nothing; the step that was under way gets its pods.
+    let is_begun = sets.canary.replicas > 0 && cursor::index(read, steps.len()) < steps.len();
+    if d.freeze.is_none() || is_begun {
+        return pair;
+    }
+    let canary = pair.canary.min(sets.canary.replicas);
+    Pair {
+        canary,
+        stable: replicas.saturating_sub(canary),
+    }
 }
 
 fn scale(d: &mut Draft<'_>, sets: &Sets<'_>) -> Scaling {
@@ -180,6 +192,9 @@ fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, scaling: &Scaling) {
     }
     if promotes_full {
         return promote_full(d, sets);
+    }
+    if d.freeze.is_some() {
+        return;
     }
     if d.is_stable_gone {
         return status::stable_gone(d);

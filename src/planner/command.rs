@@ -8,11 +8,14 @@ use serde_json::Value;
 
 use super::cursor;
 use super::draft::{Draft, whole_seconds};
+use super::freeze;
 use super::plan::Event;
 use super::reasons;
 use super::revision::Sets;
 use super::{failure, first, resume, undo};
-use crate::api::{ABORT, LAST_COMMAND, PAUSE, PROMOTE, RESTART, RESUME, RETRY, UNDO};
+use crate::api::{
+    ABORT, LAST_COMMAND, OVERRIDE_FREEZE, PAUSE, PROMOTE, RESTART, RESUME, RETRY, UNDO,
+};
 
 /// `serin.dev/last-command`: what was asked last, when, of which revision and step, and what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,9 +40,10 @@ const ACCEPTED: &str = "accepted";
 const DONE: &str = "done";
 
 /// Verbs in order of precedence: an abort wins over everything else that waits.
-const VERBS: [(&str, &str); 7] = [
+const VERBS: [(&str, &str); 8] = [
     (ABORT, "abort"),
     (PAUSE, "pause"),
+    (OVERRIDE_FREEZE, "override-freeze"),
     (PROMOTE, "promote"),
     (RESUME, "resume"),
     (RETRY, "retry"),
@@ -80,6 +84,8 @@ pub(crate) fn take(d: &mut Draft<'_>) -> bool {
     let annotations = &d.seen.rollout.annotations;
     let Some((key, verb, value)) = VERBS
         .iter()
+        // An override is for an update: one that is there before waits for it.
+        .filter(|(key, _)| *key != OVERRIDE_FREEZE || is_updating(d))
         .find_map(|(key, verb)| annotations.get(*key).map(|v| (*key, *verb, v.clone())))
     else {
         return false;
@@ -127,6 +133,9 @@ fn judge(d: &mut Draft<'_>, verb: &str, value: &str) -> Judgement {
         "restart" => refuse("is not supported yet: delete pods one by one"),
         "undo" => undo::judge(d, value),
         "pause" | "resume" => judge_pause(d, verb == "pause"),
+        "override-freeze" if value.trim().is_empty() || value.trim() == "true" => refuse(
+            "the value must say why this update goes through the freeze, as in serin.dev/override-freeze='security fix, approved by the on-call'",
+        ),
         "promote" if value != "true" && value != "full" => {
             refuse("the value must be true (one step) or full (skip everything that is left)")
         }
@@ -169,6 +178,13 @@ fn judge_promote(d: &mut Draft<'_>, value: &str) -> Judgement {
         .pause_conditions
         .as_ref()
         .is_some_and(|c| !c.is_empty());
+    let only_resumes = d.spec.paused && !waits;
+    if value == "true"
+        && !only_resumes
+        && let Some(why) = freeze::refusal(d)
+    {
+        return Judgement::Refuse(why);
+    }
     if d.spec.paused {
         d.spec_patch.insert("paused".into(), Value::Bool(false));
         // Held by spec.paused alone: going on is all that was asked; the step is not skipped.
@@ -201,13 +217,14 @@ pub(crate) fn act(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
     let same_hash = read.current_pod_hash.as_deref() == Some(command.hash.as_str());
     let same_step = read.current_step_index == command.step;
     let is_step = command.verb == "promote" && command.value == "true";
-    if !same_hash || (is_step && !same_step) {
-        let why = if same_hash {
-            "the update has moved on to another step since"
-        } else {
-            "the pod template has changed since"
+    let frozen = freeze::refusal(d).filter(|_| is_step);
+    if !same_hash || (is_step && !same_step) || frozen.is_some() {
+        let why = match frozen {
+            _ if !same_hash => "the pod template has changed since".to_owned(),
+            Some(frozen) => frozen,
+            None => "the update has moved on to another step since".to_owned(),
         };
-        d.event(refusal(&command.verb, why));
+        d.event(refusal(&command.verb, &why));
         let told = LastCommand {
             outcome: format!("refused: {why}"),
             ..command
@@ -229,6 +246,7 @@ pub(crate) fn act(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
         "retry" if command.value == "step" => resume::retry(d),
         "retry" => cursor::retry(d),
         "undo" => undo::act(d, sets),
+        "override-freeze" => freeze::override_by(d, command.value.trim()),
         _ => {}
     }
     true
@@ -303,6 +321,11 @@ fn moved_index(d: &mut Draft<'_>) -> bool {
     };
     if ours == theirs {
         return false;
+    }
+    if let Some(why) = freeze::refusal(d) {
+        d.next.current_step_index = Some(ours);
+        d.event(refusal("set step", &why));
+        return true;
     }
     let steps = i64::try_from(d.steps()).unwrap_or(i64::MAX);
     if (theirs == ours.saturating_add(1) && theirs < steps) || theirs == steps {

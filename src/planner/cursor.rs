@@ -81,6 +81,10 @@ pub(crate) fn reset(d: &mut Draft<'_>, hash: &str) {
     serin.settled = None;
     serin.first = None;
     serin.aborted_step = None;
+    if !same_template {
+        serin.freeze = None;
+        serin.freeze_override = None;
+    }
     serin.attempt = if same_template {
         Some(serin.attempt.unwrap_or(0).saturating_add(1))
     } else {

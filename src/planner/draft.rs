@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 
 use super::fault::Fault;
+use super::freeze::Frozen;
 use super::observed::{Observed, ReplicaSetSeen};
 use super::plan::{
     Effect, Event, NewReplicaSet, Note, Plan, ReplicaSetPatch, StatusWrite, Wake, Write,
@@ -38,6 +39,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) faults: Vec<Fault>,
     /// The stable version on record has no ReplicaSet.
     pub(crate) is_stable_gone: bool,
+    /// The freeze that holds this update.
+    pub(crate) freeze: Option<Frozen>,
     /// Annotations of the Rollout to set or remove.
     pub(crate) annotations: BTreeMap<String, Option<String>>,
     /// Spec fields of the Rollout to set.
@@ -75,6 +78,7 @@ impl<'a> Draft<'a> {
             wake: Wake::default(),
             faults: vec![],
             is_stable_gone: false,
+            freeze: None,
             annotations: BTreeMap::new(),
             spec_patch: Map::new(),
             creates: vec![],

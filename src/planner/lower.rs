@@ -193,6 +193,14 @@ fn lower_strategy(wire: Option<&RolloutStrategy>, faults: &mut Vec<Fault>) -> Op
 const CANARY: &str = "spec.strategy.canary";
 const BLUE_GREEN: &str = "spec.strategy.blueGreen";
 
+/// True when these labels are selected.
+pub(crate) fn selects(
+    selector: &Selector,
+    labels: &std::collections::BTreeMap<String, String>,
+) -> bool {
+    selector::matches(selector, labels)
+}
+
 /// The selector's wire type, for the check of the selector.
 pub(crate) type Selector = LabelSelector;
 

@@ -31,6 +31,7 @@ pub mod duration;
 pub(crate) mod failure;
 pub mod fault;
 pub(crate) mod first;
+pub mod freeze;
 pub(crate) mod history;
 pub(crate) mod hold;
 pub mod lower;

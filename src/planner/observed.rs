@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::fault::Fault;
+use super::freeze::Window;
 use super::spec::Spec;
 use crate::api::{AnalysisRun, PodTemplate, Rollout, RolloutStatus};
 
@@ -31,6 +32,8 @@ pub struct Observed {
     pub evidence: Option<String>,
     /// Address of Prometheus given by the operator, for `slos` that name none.
     pub default_prometheus: Option<String>,
+    /// Every freeze window there is; the planner finds out which are for this Rollout, and when.
+    pub freezes: Arc<Vec<Arc<Window>>>,
     /// Identity of the term in office, recorded with every decision; empty in the simulator.
     pub epoch: String,
 }

@@ -69,6 +69,12 @@ pub const GATE_OVERRIDDEN: &str = "GateOverridden";
 pub const GATE_HOLDING: &str = "GateHolding";
 /// Event of ours: the analysis of a first deployment failed.
 pub const FIRST_FAILED: &str = "FirstDeploymentFailed";
+/// Event of ours: a freeze window holds an update.
+pub const UPDATE_FROZEN: &str = "UpdateFrozen";
+/// Event of ours: no freeze holds the update any more.
+pub const FREEZE_ENDED: &str = "FreezeEnded";
+/// Event of ours: a person let an update through a freeze.
+pub const FREEZE_OVERRIDDEN: &str = "FreezeOverridden";
 /// Event of ours: a ReplicaSet made by another controller goes on as it is.
 pub const RS_ADOPTED: &str = "ReplicaSetAdopted";
 /// Event: something failed that serin will try again.
@@ -100,12 +106,12 @@ pub fn action(reason: &str) -> &'static str {
         SCALING_RS => "Scale",
         ROLLOUT_COMPLETED => "Promote",
         ROLLOUT_PAUSED => "Pause",
-        ROLLOUT_RESUMED => "Resume",
+        ROLLOUT_RESUMED | FREEZE_ENDED => "Resume",
         ROLLOUT_ABORTED => "Abort",
         STEP_COMPLETED | SKIP_STEPS => "Step",
         COMMAND_REFUSED => "Refuse",
-        GATE_OVERRIDDEN => "Override",
-        GATE_HOLDING => "Hold",
+        GATE_OVERRIDDEN | FREEZE_OVERRIDDEN => "Override",
+        GATE_HOLDING | UPDATE_FROZEN => "Hold",
         RS_ADOPTED => "Adopt",
         r if r.starts_with("AnalysisRun") || r.starts_with("Metric") => "Analyze",
         _ => "Reconcile",

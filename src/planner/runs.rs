@@ -263,7 +263,8 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
         check_references(d);
     }
     // Nothing to judge, and nobody to ask about: runs that are there go on, none begins.
-    if d.spec.replicas == 0 {
+    let is_not_begun = d.freeze.is_some() && sets.canary.replicas == 0;
+    if d.spec.replicas == 0 || is_not_begun {
         return false;
     }
     let mut changed = false;

@@ -117,6 +117,7 @@ fn completed(d: &mut Draft<'_>, revision: u64, now: &Time) {
 
 fn is_paused(d: &Draft<'_>) -> bool {
     d.spec.paused
+        || d.freeze.is_some()
         || d.next
             .pause_conditions
             .as_ref()

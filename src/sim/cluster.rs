@@ -14,6 +14,7 @@ use super::workloads::Workloads;
 use crate::api::analysis::AnalysisTemplateSpec;
 use crate::api::patch::apply_merge_patch;
 use crate::api::{self, AnalysisRun, PodTemplate, RolloutSpec, RolloutStatus};
+use crate::planner::freeze::Window;
 use crate::planner::lower;
 use crate::planner::observed::{ReplicaSetSeen, RolloutSeen, TemplateRef};
 use crate::planner::plan::{NewReplicaSet, Outcome, ReplicaSetPatch, StatusWrite, Write};
@@ -58,6 +59,8 @@ pub struct Cluster {
     pub runs: super::store::Store<AnalysisRun>,
     /// Analysis templates; they do not change during a rehearsal.
     pub templates: BTreeMap<TemplateRef, Arc<AnalysisTemplateSpec>>,
+    /// Freeze windows; they do not change during a rehearsal, but for the time.
+    pub freezes: Arc<Vec<Arc<Window>>>,
     /// Pods and the ReplicaSet controller.
     pub workloads: Workloads,
     version: u64,
@@ -72,6 +75,7 @@ impl Cluster {
             replica_sets: super::store::Store::new(lag),
             runs: super::store::Store::new(lag),
             templates: BTreeMap::new(),
+            freezes: Arc::default(),
             workloads: Workloads::new(),
             version: 1_000,
             uids: 0,

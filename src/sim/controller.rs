@@ -257,6 +257,7 @@ impl World<'_> {
             is_fresh: live,
             evidence: live.then(|| cluster.last_version().to_string()),
             default_prometheus: Some(PROMETHEUS.to_owned()),
+            freezes: Arc::clone(&cluster.freezes),
             epoch: String::new(),
             rollout,
         })

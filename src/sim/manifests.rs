@@ -2,6 +2,7 @@
 //! are faults, with the path and the nearest name. Knows which kinds take part in a rehearsal.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -10,6 +11,7 @@ use crate::api::analysis::AnalysisTemplateSpec;
 use crate::lint::document::{self, Object};
 use crate::lint::strict::join;
 use crate::planner::fault::Fault;
+use crate::planner::freeze::Window;
 use crate::planner::observed::TemplateRef;
 
 /// Manifests by kind.
@@ -19,6 +21,8 @@ pub struct Manifests {
     pub rollouts: Vec<api::Rollout>,
     /// Analysis templates.
     pub templates: BTreeMap<TemplateRef, AnalysisTemplateSpec>,
+    /// Freeze windows.
+    pub freezes: Vec<Arc<Window>>,
     /// What else there was: it takes no part.
     pub others: Vec<String>,
 }
@@ -62,6 +66,7 @@ impl Manifests {
             Some(Object::Template(name, spec)) => {
                 self.templates.insert(name, *spec);
             }
+            Some(Object::Freeze(window)) => self.freezes.push(Arc::new(*window)),
             Some(Object::Other(title)) => self.others.push(title),
         }
     }

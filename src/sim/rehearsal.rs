@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::clock::Ms;
+use super::clock::{Ms, epoch};
 use super::expect::Expect;
 use super::manifests::Manifests;
 use super::pods::{Behaviour, Readiness};
@@ -39,6 +40,8 @@ pub struct Rehearsal {
     pub expect: Vec<Expect>,
     /// How long watches take to bring a change.
     pub lag: Ms,
+    /// The time by the calendar at which the story begins, for freeze windows.
+    pub starts: Option<Timestamp>,
 }
 
 /// One version of the workload.
@@ -70,6 +73,7 @@ const FIELDS: &[&str] = &[
     "until",
     "expect",
     "lag",
+    "starts",
 ];
 
 impl Rehearsal {
@@ -92,6 +96,7 @@ impl Rehearsal {
             until: UNTIL,
             expect: Vec::new(),
             lag: 0,
+            starts: None,
         }
     }
 
@@ -128,6 +133,7 @@ impl Rehearsal {
             .parsed("until", duration, &mut faults)
             .unwrap_or(UNTIL);
         let lag = fields.parsed("lag", duration, &mut faults).unwrap_or(0);
+        let starts = fields.parsed("starts", starts, &mut faults);
         let name = fields
             .text("name", &mut faults)
             .unwrap_or_else(|| name.to_owned());
@@ -144,6 +150,7 @@ impl Rehearsal {
                 until,
                 expect,
                 lag,
+                starts,
             }),
             Some(_) | None => Err(faults),
         }
@@ -159,6 +166,16 @@ impl Rehearsal {
     pub fn version_of(&self, image: &str) -> Option<&Version> {
         self.versions.iter().find(|known| known.image == image)
     }
+}
+
+fn starts(text: &str) -> Result<Timestamp, String> {
+    let told = || {
+        format!(
+            "write a time such as 2026-11-20T17:58:00Z, after the beginning of 2026; this is {text:?}"
+        )
+    };
+    let at: Timestamp = text.parse().map_err(|_| told())?;
+    (at > epoch()).then_some(at).ok_or_else(told)
 }
 
 fn read_manifests(

@@ -104,6 +104,7 @@ impl<'a> World<'a> {
         cluster.templates = templates
             .map(|(name, spec)| (name.clone(), Arc::new(spec.clone())))
             .collect();
+        cluster.freezes = Arc::new(rehearsal.manifests.freezes.clone());
         Self {
             now: epoch(),
             start: epoch(),
@@ -148,7 +149,9 @@ impl<'a> World<'a> {
 
     fn begin(&mut self) {
         let whole = self.now.as_second() + 1;
-        self.start = Timestamp::from_second(whole).unwrap_or(self.now);
+        let whole = Timestamp::from_second(whole).unwrap_or(self.now);
+        let starts = self.rehearsal.starts.unwrap_or(whole);
+        self.start = starts.max(whole);
         while self.queue.next_at().is_some_and(|at| at < self.start) {
             self.step(self.start);
         }
@@ -279,6 +282,11 @@ impl<'a> World<'a> {
         let Ok(spec) = &rollout.seen.spec else {
             return true;
         };
+        // A freeze ends by itself, where its end is known.
+        let serin = rollout.seen.status.serin.as_ref();
+        if let Some(freeze) = serin.and_then(|s| s.freeze.as_ref()) {
+            return freeze.until.is_none();
+        }
         let index = rollout.seen.status.current_step_index.unwrap_or(0);
         let step = usize::try_from(index)
             .ok()

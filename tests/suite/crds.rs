@@ -9,7 +9,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use serin::api::schema;
-use serin::api::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Experiment, Rollout};
+use serin::api::{
+    AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, ClusterFreezeWindow, Experiment,
+    FreezeWindow, Rollout,
+};
 use serin::cli::crds;
 
 /// `kubectl apply` keeps the whole definition in an annotation, which may have 256 KiB.
@@ -43,7 +46,7 @@ fn files_are_what_the_generator_makes() {
     let made: BTreeSet<PathBuf> = files.iter().map(|(name, _)| PathBuf::from(name)).collect();
     assert_eq!(
         stored, made,
-        "crds/ holds the files of the five kinds and no others"
+        "crds/ holds the files of our kinds and no others"
     );
 }
 
@@ -165,7 +168,8 @@ fn every_field_of_the_schema_is_read_and_written() {
     for crd in schema::crds().unwrap() {
         let version = version(&crd.definition);
         let mut object = sample(&version["schema"]["openAPIV3Schema"]);
-        object["apiVersion"] = "argoproj.io/v1alpha1".into();
+        let group = crd.definition["spec"]["group"].as_str().unwrap();
+        object["apiVersion"] = format!("{group}/v1alpha1").into();
         object["kind"] = crd.definition["spec"]["names"]["kind"].clone();
         object["metadata"] = json!({ "name": "sample" });
         check_round_trip(&object, crd.file);
@@ -193,6 +197,8 @@ fn check_round_trip(object: &Value, name: &str) {
         "ClusterAnalysisTemplate" => round_trip::<ClusterAnalysisTemplate>(object),
         "AnalysisRun" => round_trip::<AnalysisRun>(object),
         "Experiment" => round_trip::<Experiment>(object),
+        "FreezeWindow" => round_trip::<FreezeWindow>(object),
+        "ClusterFreezeWindow" => round_trip::<ClusterFreezeWindow>(object),
         other => panic!("{name}: no kind {other}"),
     };
     for field in ["spec", "status"] {

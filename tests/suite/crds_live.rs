@@ -21,15 +21,16 @@ pub(crate) async fn install(cluster: &'static Cluster) {
     static APPLIED: OnceLock<()> = OnceLock::new();
     APPLIED.get_or_init(|| apply_crds(cluster, &[]));
     let all: Api<CustomResourceDefinition> = Api::all(cluster::client(&cluster.plane.admin).await);
-    for kind in [
-        "rollouts",
-        "analysisruns",
-        "analysistemplates",
-        "clusteranalysistemplates",
-        "experiments",
+    for name in [
+        "rollouts.argoproj.io",
+        "analysisruns.argoproj.io",
+        "analysistemplates.argoproj.io",
+        "clusteranalysistemplates.argoproj.io",
+        "experiments.argoproj.io",
+        "freezewindows.serin.dev",
+        "clusterfreezewindows.serin.dev",
     ] {
-        let name = format!("{kind}.argoproj.io");
-        let served = await_condition(all.clone(), &name, is_crd_established());
+        let served = await_condition(all.clone(), name, is_crd_established());
         tokio::time::timeout(PATIENCE, served)
             .await
             .unwrap()

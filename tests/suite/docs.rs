@@ -12,6 +12,8 @@ const DOCS: &[&str] = &[
     "docs/rehearsal.md",
     "docs/gates.md",
     "docs/strategies.md",
+    "docs/freezes.md",
+    "docs/validation.md",
     "docs/controller.md",
     "docs/install.md",
     "docs/shipping.md",

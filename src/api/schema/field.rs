@@ -40,6 +40,42 @@ pub(crate) fn duration_text(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Five fields of cron. What they mean is told by the controller and by lint.
+pub(crate) fn cron(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 128,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[ ]*[-0-9A-Za-z*,/]+([ ]+[-0-9A-Za-z*,/]+){4}[ ]*$')",
+            "message": "write five fields (minute, hour, day, month, weekday), such as 0 18 * * FRI",
+        }],
+    })
+}
+
+/// A date, with a time of day and an offset where wanted.
+pub(crate) fn moment(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 40,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:?[0-9]{2})?)?$')",
+            "message": "write a time such as 2026-12-20T18:00, which is in timeZone, or 2026-12-20T18:00:00+01:00",
+        }],
+    })
+}
+
+/// Name of a time zone.
+pub(crate) fn time_zone(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 64,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$')",
+            "message": "write the name of a time zone, such as Europe/Warsaw or UTC",
+        }],
+    })
+}
+
 /// An address with scheme.
 pub(crate) fn http_address(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions of the five kinds: what `serin crds` prints.
+//! The CustomResourceDefinitions of the five published kinds and of our own: what `serin crds` prints.
 //!
 //! The types say the shapes; this module says what the API server wants beyond them. Pure
 //! functions over JSON, nothing is read or written here.
@@ -11,12 +11,15 @@ use kube::CustomResourceExt;
 use serde_json::Value;
 
 pub(crate) use field::{
-    any, any_object, bound, duration, duration_text, http_address, label_name, natural,
-    objective_name, promql, selector_text,
+    any, any_object, bound, cron, duration, duration_text, http_address, label_name, moment,
+    natural, objective_name, promql, selector_text, time_zone,
 };
 pub(crate) use pod::pod_template;
 
-use super::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Experiment, Rollout};
+use super::{
+    AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, ClusterFreezeWindow, Experiment,
+    FreezeWindow, Rollout,
+};
 
 /// One CustomResourceDefinition.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +30,7 @@ pub struct Crd {
     pub definition: Value,
 }
 
-/// The five definitions, in the order in which they are printed.
+/// The definitions, in the order in which they are printed.
 ///
 /// # Errors
 /// Only when a type has no JSON form, which no test would let pass.
@@ -41,6 +44,8 @@ pub fn crds() -> Result<Vec<Crd>, serde_json::Error> {
         ),
         ("analysisrun-crd.yaml", AnalysisRun::crd()),
         ("experiment-crd.yaml", Experiment::crd()),
+        ("freezewindow-crd.yaml", FreezeWindow::crd()),
+        ("clusterfreezewindow-crd.yaml", ClusterFreezeWindow::crd()),
     ];
     all.into_iter()
         .map(|(file, crd)| {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{PROMOTE, PodTemplate, Rollout, RolloutStatus};
+use crate::planner::freeze::Window;
 use crate::planner::observed::{Answers, Need, RolloutSeen};
 use crate::planner::plan::{Effect, Outcome, Write};
 use crate::planner::turn::Turn;
@@ -31,7 +32,10 @@ struct World {
     no_deletes: bool,
     /// Failures that turns ended with.
     failures: Vec<String>,
+    freezes: Arc<Vec<Arc<Window>>>,
 }
+
+mod freeze;
 
 fn world(replicas: u32, steps: Value) -> World {
     let rollout = serde_json::from_value(json!({
@@ -59,6 +63,7 @@ fn world(replicas: u32, steps: Value) -> World {
         most: vec![],
         no_deletes: false,
         failures: vec![],
+        freezes: Arc::default(),
     }
 }
 
@@ -77,6 +82,7 @@ impl World {
             is_fresh: true,
             evidence: None,
             default_prometheus: None,
+            freezes: Arc::clone(&self.freezes),
             epoch: "e".into(),
         }
     }

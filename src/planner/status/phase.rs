@@ -32,6 +32,9 @@ fn judge(d: &Draft<'_>, sets: &Sets<'_>) -> (&'static str, String) {
     if d.spec.paused {
         return (reasons::PHASE_PAUSED, "manually paused".to_owned());
     }
+    if let Some(freeze) = &d.freeze {
+        return (reasons::PHASE_PAUSED, format!("frozen by {}", freeze.text));
+    }
     let held = next
         .serin
         .as_ref()

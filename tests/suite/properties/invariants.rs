@@ -276,6 +276,7 @@ impl Guard {
         let Ok(spec) = &seen.rollout.spec else { return };
         self.one_step(world, before, after, spec, seen);
         self.promotion(world, before, after, spec, seen);
+        self.frozen(world, before, after, seen);
         self.truth(world, after, spec, seen);
         self.deadline(world.now, before, after);
         if let Some(id) = after.serin.as_ref().and_then(|serin| serin.command.clone())
@@ -304,6 +305,47 @@ impl Guard {
             self.breach(
                 world.now,
                 "I-07: an abort is taken back by nobody's word".into(),
+            );
+        }
+    }
+
+    /// A freeze: no step ends and nothing is promoted, unless a person said so in full.
+    fn frozen(
+        &mut self,
+        world: &World<'_>,
+        before: &RolloutStatus,
+        after: &RolloutStatus,
+        seen: &Observed,
+    ) {
+        let rollout = &seen.rollout;
+        let mut windows = seen
+            .freezes
+            .iter()
+            .filter(|w| w.is_for(&rollout.namespace, &rollout.name, &rollout.labels));
+        let overruled = before.promote_full == Some(true) || after.promote_full == Some(true);
+        let same = before.current_pod_hash == after.current_pod_hash
+            && before.current_step_hash == after.current_step_hash;
+        let is_update = before.stable_rs.is_some() && before.stable_rs != before.current_pod_hash;
+        let created = |hash: &Option<String>| {
+            let sets = seen.replica_sets.iter();
+            let mut found = sets.filter(|s| Some(&s.hash) == hash.as_ref());
+            found.next().map(|s| s.created)
+        };
+        let is_rollback = created(&before.current_pod_hash) < created(&before.stable_rs);
+        if overruled
+            || !same
+            || !is_update
+            || is_rollback
+            || !windows.any(|w| w.at(seen.now).is_frozen)
+        {
+            return;
+        }
+        let is_promoted = before.stable_rs != after.stable_rs;
+        if is_promoted || after.current_step_index > before.current_step_index {
+            let (from, to) = (before.current_step_index, after.current_step_index);
+            self.breach(
+                world.now,
+                format!("a freeze is in force, and the update goes on: {from:?} to {to:?}"),
             );
         }
     }

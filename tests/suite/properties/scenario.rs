@@ -2,10 +2,14 @@
 //! the end, so that what is checked last is where the rollout settles.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use serin::planner::freeze::Window;
+use serin::sim::clock::epoch;
 use serin::sim::event::Kind;
 use serin::sim::manifests::Manifests;
 use serin::sim::pods::{Behaviour, Readiness};
@@ -34,6 +38,8 @@ pub struct Scenario {
     /// More fields of the canary strategy.
     pub extra: Value,
     pub window: Option<u32>,
+    /// A freeze: seconds from the beginning, and how long it lasts.
+    pub freeze: Option<(i64, i64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +72,9 @@ pub fn any() -> impl Strategy<Value = Scenario> {
     let more = (
         extra(),
         prop_oneof![2 => Just(None), 1 => (1_u32..4).prop_map(Some)],
+        prop::option::weighted(0.25, (0_i64..150, 1_i64..90)),
     );
-    (shape, world, script, more).prop_map(|(shape, world, script, (extra, window))| {
+    (shape, world, script, more).prop_map(|(shape, world, script, (extra, window, freeze))| {
         let (replicas, (surge, unavailable), min_ready, deadline_abort, steps, gate) = shape;
         let (lag_ms, pods, startup_ms) = world;
         let mut script = script;
@@ -86,6 +93,7 @@ pub fn any() -> impl Strategy<Value = Scenario> {
             script,
             extra,
             window,
+            freeze,
         }
     })
 }
@@ -214,6 +222,7 @@ impl Scenario {
             script: vec![(0, Verb::Image("v2".into()))],
             extra: json!({}),
             window: None,
+            freeze: None,
         }
     }
 
@@ -307,7 +316,10 @@ impl Scenario {
             name: "random".into(),
             about: None,
             rollout: serde_json::from_value(self.manifest()).unwrap(),
-            manifests: Manifests::default(),
+            manifests: Manifests {
+                freezes: self.windows(),
+                ..Manifests::default()
+            },
             versions: vec![
                 version("v1", "web:1", Readiness::Steady),
                 version("v2", "web:2", second.clone()),
@@ -318,7 +330,18 @@ impl Scenario {
             until: 3 * 3_600_000,
             expect: Vec::new(),
             lag: self.lag_ms,
+            starts: Some(starts()),
         }
+    }
+
+    fn windows(&self) -> Vec<Arc<Window>> {
+        let window = |(from, lasts): (i64, i64)| {
+            let at = |seconds: i64| starts() + SignedDuration::from_secs(seconds);
+            let spec = json!({"reason": "chance", "from": at(from).to_string(), "to": at(from + lasts).to_string()});
+            let spec = serde_json::from_value(spec).unwrap();
+            Arc::new(Window::of(None, "chance", spec))
+        };
+        self.freeze.into_iter().map(window).collect()
     }
 
     fn metrics(&self, version: &str) -> BTreeMap<String, Series> {
@@ -331,6 +354,11 @@ impl Scenario {
             .into_iter()
             .collect()
     }
+}
+
+/// When the story begins, by the calendar: after the first version had an hour to become Healthy.
+fn starts() -> Timestamp {
+    epoch() + SignedDuration::from_hours(2)
 }
 
 fn action(at: i64, verb: &Verb) -> Action {
