@@ -35,6 +35,8 @@ pub enum Kind {
     ClusterAnalysisTemplate,
     /// `apps/v1` ReplicaSet.
     ReplicaSet,
+    /// `v1` Service.
+    Service,
     /// `v1` Secret.
     Secret,
     /// `events.k8s.io/v1` Event.
@@ -52,6 +54,7 @@ impl Kind {
             Self::AnalysisTemplate => "AnalysisTemplate",
             Self::ClusterAnalysisTemplate => "ClusterAnalysisTemplate",
             Self::ReplicaSet => "ReplicaSet",
+            Self::Service => "Service",
             Self::Secret => "Secret",
             Self::Event => "Event",
             Self::Lease => "Lease",
@@ -67,6 +70,7 @@ impl Kind {
                 ("apis/argoproj.io/v1alpha1", "clusteranalysistemplates")
             }
             Self::ReplicaSet => ("apis/apps/v1", "replicasets"),
+            Self::Service => ("api/v1", "services"),
             Self::Secret => ("api/v1", "secrets"),
             Self::Event => ("apis/events.k8s.io/v1", "events"),
             Self::Lease => ("apis/coordination.k8s.io/v1", "leases"),

@@ -17,6 +17,8 @@ pub mod metrics;
 mod observe;
 mod perform;
 pub mod queue;
+mod service_index;
+mod service_turn;
 pub mod settings;
 pub mod slim;
 mod start;

@@ -61,7 +61,7 @@ pub async fn run(
         events,
         stats: Arc::default(),
         definitions: Arc::new(Definitions::default()),
-        feeds: ["rollouts", "replicasets", "analysisruns"]
+        feeds: ["rollouts", "replicasets", "analysisruns", "services"]
             .map(|n| (n, Arc::default()))
             .into(),
         memory: Mutex::new(HashMap::new()),
@@ -125,6 +125,12 @@ fn follow(controller: &Arc<Controller>, streams: &mut tokio::task::JoinSet<()>) 
         streams,
         (Kind::AnalysisRun, 2, instance),
         Index::analysis_run,
+    );
+    spawn(
+        controller,
+        streams,
+        (Kind::Service, 3, String::new()),
+        Index::service_change,
     );
 }
 

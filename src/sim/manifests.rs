@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api;
@@ -10,7 +11,7 @@ use crate::api::analysis::AnalysisTemplateSpec;
 use crate::lint::document::{self, Object};
 use crate::lint::strict::join;
 use crate::planner::fault::Fault;
-use crate::planner::observed::TemplateRef;
+use crate::planner::observed::{ServiceSeen, TemplateRef};
 
 /// Manifests by kind.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,8 @@ pub struct Manifests {
     pub rollouts: Vec<api::Rollout>,
     /// Analysis templates.
     pub templates: BTreeMap<TemplateRef, AnalysisTemplateSpec>,
+    /// Services.
+    pub services: Vec<ServiceSeen>,
     /// What else there was: it takes no part.
     pub others: Vec<String>,
 }
@@ -56,6 +59,15 @@ impl Manifests {
     }
 
     fn take(&mut self, document: &Value, faults: &mut Vec<Fault>) {
+        let is =
+            |name: &str, value: &str| document.get(name).and_then(Value::as_str) == Some(value);
+        if is("apiVersion", "v1")
+            && is("kind", "Service")
+            && let Ok(service) = ServiceSeen::deserialize(document)
+        {
+            self.services.push(service);
+            return;
+        }
         match document::read(document, faults) {
             Some(Object::Rollout(rollout)) if faults.is_empty() => self.rollouts.push(*rollout),
             Some(Object::Rollout(_)) | None => {}

@@ -27,6 +27,8 @@ pub struct Scenario {
     pub deadline_abort: bool,
     pub steps: Vec<Step>,
     pub gate: Option<&'static str>,
+    /// The blueGreen strategy in place of the canary.
+    pub blue_green: Option<Value>,
     pub lag_ms: i64,
     pub pods: [Readiness; 2],
     pub startup_ms: i64,
@@ -56,11 +58,15 @@ pub fn any() -> impl Strategy<Value = Scenario> {
         100_i64..9_000,
     );
     let script = prop::collection::vec(entry(), 0..7);
-    (shape, world, script).prop_map(|(shape, world, script)| {
+    let blue_green = prop_oneof![3 => Just(None), 1 => blue_green().prop_map(Some)];
+    (shape, world, script, blue_green).prop_map(|(shape, world, script, blue_green)| {
         let (replicas, (surge, unavailable), min_ready, deadline_abort, steps, gate) = shape;
         let (lag_ms, pods, startup_ms) = world;
         let mut script = script;
         script.insert(0, (0, Verb::Image("v2".into())));
+        if blue_green.is_some() {
+            script.retain(|(_, verb)| !matches!(verb, Verb::Steps(_)));
+        }
         Scenario {
             replicas,
             surge,
@@ -69,12 +75,27 @@ pub fn any() -> impl Strategy<Value = Scenario> {
             deadline_abort,
             steps,
             gate,
+            blue_green,
             lag_ms,
             pods,
             startup_ms,
             script,
         }
     })
+}
+
+fn blue_green() -> impl Strategy<Value = Value> {
+    let sizes = prop_oneof![2 => Just(None), 1 => (1_u32..4).prop_map(Some)];
+    (prop::bool::ANY, 0_u32..20, sizes, 0_u32..40, 1_u32..40).prop_map(
+        |(auto, seconds, size, delay, abort_delay)| {
+            json!({
+                "activeService": "live", "previewService": "next",
+                "autoPromotionEnabled": auto, "autoPromotionSeconds": seconds,
+                "previewReplicaCount": size,
+                "scaleDownDelaySeconds": delay, "abortScaleDownDelaySeconds": abort_delay,
+            })
+        },
+    )
 }
 
 fn bounds() -> impl Strategy<Value = (Value, Value)> {
@@ -164,6 +185,7 @@ impl Scenario {
             deadline_abort: false,
             steps: steps.to_vec(),
             gate: None,
+            blue_green: None,
             lag_ms: 0,
             pods: [Readiness::Steady, Readiness::Steady],
             startup_ms: 3_000,
@@ -184,12 +206,21 @@ impl Scenario {
             "maxUnavailable": self.unavailable,
             "steps": steps_json(&self.steps),
         });
+        let mut blue_green = self.blue_green.clone();
         if self.gate.is_some() {
-            canary["slos"] = json!({
+            let slos = json!({
                 "interval": "10s", "window": "1m",
                 "objectives": [{"query": {"name": "load", "promql": "max(load{{{canary}}})", "atMost": 1}}],
             });
+            canary["slos"] = slos.clone();
+            if let Some(blue_green) = &mut blue_green {
+                blue_green["slos"] = slos;
+            }
         }
+        let strategy = match blue_green {
+            Some(blue_green) => json!({ "blueGreen": blue_green }),
+            None => json!({ "canary": canary }),
+        };
         json!({
             "apiVersion": "argoproj.io/v1alpha1",
             "kind": "Rollout",
@@ -205,7 +236,7 @@ impl Scenario {
                     "metadata": {"labels": {"app": "web"}},
                     "spec": {"containers": [{"name": "app", "image": "web:1"}]},
                 },
-                "strategy": {"canary": canary},
+                "strategy": strategy,
             },
         })
     }
