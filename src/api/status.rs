@@ -250,6 +250,8 @@ wire! {
         pub least_old: Option<i64>,
         /// True once this version has been Healthy: what happens later is no update.
         pub settled: Option<bool>,
+        /// Why this update needs no pause and no analysis, where it needs none.
+        pub fast_track: Option<String>,
         /// The gate that holds the current step for lack of a verdict.
         pub hold: Option<Hold>,
         /// The freeze that holds this update now.

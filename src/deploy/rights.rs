@@ -80,6 +80,7 @@ pub const RIGHTS: &[Right] = &[
         &["get", "list", "watch", "create", "patch", "delete"],
         "",
     ),
+    right("", &["services"], &["get", "list", "watch", "patch"], ""),
     right("events.k8s.io", &["events"], &["create", "patch"], ""),
 ];
 

@@ -39,6 +39,8 @@ pub enum Kind {
     ClusterFreezeWindow,
     /// `apps/v1` ReplicaSet.
     ReplicaSet,
+    /// `v1` Service.
+    Service,
     /// `v1` Secret.
     Secret,
     /// `events.k8s.io/v1` Event.
@@ -58,6 +60,7 @@ impl Kind {
             Self::FreezeWindow => "FreezeWindow",
             Self::ClusterFreezeWindow => "ClusterFreezeWindow",
             Self::ReplicaSet => "ReplicaSet",
+            Self::Service => "Service",
             Self::Secret => "Secret",
             Self::Event => "Event",
             Self::Lease => "Lease",
@@ -75,6 +78,7 @@ impl Kind {
             Self::FreezeWindow => ("apis/serin.dev/v1alpha1", "freezewindows"),
             Self::ClusterFreezeWindow => ("apis/serin.dev/v1alpha1", "clusterfreezewindows"),
             Self::ReplicaSet => ("apis/apps/v1", "replicasets"),
+            Self::Service => ("api/v1", "services"),
             Self::Secret => ("api/v1", "secrets"),
             Self::Event => ("apis/events.k8s.io/v1", "events"),
             Self::Lease => ("apis/coordination.k8s.io/v1", "leases"),

@@ -93,6 +93,7 @@ impl Controller {
                 self.memories().remove(rollout);
             }
             Key::Run(run) => self.tasks.cancel(run),
+            Key::Service(_) => {}
         }
     }
 
@@ -208,6 +209,7 @@ impl Controller {
         match key {
             Key::Rollout(rollout) => self.rollout_turn(rollout).await,
             Key::Run(run) => self.run_turn(run).await,
+            Key::Service(service) => self.service_turn(service).await,
         }
     }
 }

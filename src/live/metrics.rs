@@ -349,13 +349,13 @@ impl Metrics {
         let rollouts = || {
             objects.iter().filter_map(|(key, stats)| match key {
                 Key::Rollout(key) => Some((key, stats)),
-                Key::Run(_) => None,
+                Key::Run(_) | Key::Service(_) => None,
             })
         };
         let runs = || {
             objects.iter().filter_map(|(key, stats)| match key {
                 Key::Run(key) => Some((key, stats)),
-                Key::Rollout(_) => None,
+                Key::Rollout(_) | Key::Service(_) => None,
             })
         };
         fn label(key: &super::stores::ObjectKey) -> Labels<'_> {

@@ -19,6 +19,8 @@ mod observe;
 mod packed;
 mod perform;
 pub mod queue;
+mod service_index;
+mod service_turn;
 pub mod settings;
 pub mod slim;
 mod start;

@@ -85,6 +85,7 @@ impl Controller {
             rollout: family.rollout,
             replica_sets: family.replica_sets,
             runs: family.runs,
+            services: family.services,
             answers,
             is_fresh: sight.evidence.is_some(),
             evidence: sight.evidence.clone(),
@@ -132,6 +133,12 @@ impl Controller {
                 let spec = self.analysis_template(&seen.namespace, &reference).await?;
                 sight.answers.analysis_templates.insert(reference, spec);
             }
+            Need::Service(name) => {
+                let service = ObjectKey::new(&key.namespace, &name);
+                if !self.read_service(&service).await? {
+                    sight.answers.absent_services.insert(name);
+                }
+            }
         }
         Ok(())
     }
@@ -177,6 +184,15 @@ impl Controller {
                 self.read_set(rollout, &set.name, &set.uid).await?;
             }
         }
+        // What traffic goes where is decided on Services as they are now.
+        if let Ok(spec) = &rollout.spec {
+            for (_, name) in planner::services::named(spec) {
+                let service = ObjectKey::new(&key.namespace, name);
+                if !self.read_service(&service).await? {
+                    sight.answers.absent_services.insert(name.to_owned());
+                }
+            }
+        }
         sight.evidence = Some(version);
         sight.must_read = false;
         self.settle_doubt(key);
@@ -216,7 +232,7 @@ impl Controller {
         let wire: WireRollout = match self.clients.work.get(target).await {
             Ok(wire) => wire,
             Err(CallError::NotFound(_)) => {
-                self.index.gone_rollout(key);
+                self.wake(self.index.gone_rollout(key));
                 return Ok(None);
             }
             Err(error) => return Err(error),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::client::{Answer, CallError, Kind, Rest, Target};
 use super::controller::Controller;
+use super::service_index::SlimService;
 use super::slim::{SlimReplicaSet, SlimRollout, SlimRun};
 use super::stores::ObjectKey;
 use crate::api::patch::to_merge_patch;
@@ -57,6 +58,12 @@ impl Controller {
             (Write::CreateRun(_) | Write::TerminateRun { .. }, Some(answer)) => {
                 self.took_run(&answer)
             }
+            (Write::PatchService(_), Some(answer)) => {
+                let service: SlimService = answer.read()?;
+                let version = service.seen.version.clone();
+                self.wake(self.index.answered_service(service));
+                Ok(version)
+            }
             (Write::DeleteReplicaSet { name, version, .. }, _) => {
                 self.index.gone_set(&seen.uid, name);
                 Ok(version.clone())
@@ -73,6 +80,7 @@ impl Controller {
                 | Write::CreateReplicaSet(_)
                 | Write::PatchReplicaSet(_)
                 | Write::CreateRun(_)
+                | Write::PatchService(_)
                 | Write::TerminateRun { .. },
                 None,
             ) => Ok(seen.version.clone()),
@@ -169,6 +177,10 @@ async fn request(
         Write::DeleteRun { name, uid, version } => {
             gone_is_fine(work.delete(at(Kind::AnalysisRun, name), uid, version).await)?;
             return Ok(None);
+        }
+        Write::PatchService(patch) => {
+            let target = at(Kind::Service, &patch.name);
+            work.merge(target, None, &patch.to_json()).await?
         }
         Write::Status(write) => match status_patch(write)? {
             Some(patch) => {

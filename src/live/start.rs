@@ -67,6 +67,7 @@ pub async fn run(
             "analysisruns",
             "freezewindows",
             "clusterfreezewindows",
+            "services",
         ]
         .map(|n| (n, Arc::default()))
         .into(),
@@ -144,6 +145,12 @@ fn follow(controller: &Arc<Controller>, streams: &mut tokio::task::JoinSet<()>) 
         streams,
         (Kind::ClusterFreezeWindow, 4, String::new()),
         Index::cluster_freeze,
+    );
+    spawn(
+        controller,
+        streams,
+        (Kind::Service, 5, String::new()),
+        Index::service_change,
     );
 }
 

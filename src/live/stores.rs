@@ -12,11 +12,12 @@ use jiff::Timestamp;
 
 use super::freezes::Freezes;
 use super::packed::Packed;
+use super::service_index::{Services, SlimService};
 use super::slim::{SlimFreeze, SlimReplicaSet, SlimRollout, SlimRun, WireRollout, version_of};
 use super::watch::{Change, number};
 use crate::api::AnalysisRun;
 use crate::planner::freeze::Window;
-use crate::planner::observed::{ReplicaSetSeen, RolloutSeen};
+use crate::planner::observed::{ReplicaSetSeen, RolloutSeen, ServiceSeen};
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,6 +51,8 @@ pub enum Key {
     Rollout(ObjectKey),
     /// An AnalysisRun.
     Run(ObjectKey),
+    /// A Service that says a Rollout manages it, and may have to be let go.
+    Service(ObjectKey),
 }
 
 /// A uid: 16 bytes where it is a UUID, as the API server makes them.
@@ -301,6 +304,8 @@ struct Inner {
     rollout_feed: FeedState<ObjectKey>,
     set_feed: FeedState<Uid>,
     run_feed: FeedState<ObjectKey>,
+    services: Services,
+    service_feed: FeedState<ObjectKey>,
 }
 
 /// How far a feed has told, and what its list in progress has shown.
@@ -346,6 +351,8 @@ pub struct Family {
     pub replica_sets: Vec<ReplicaSetSeen>,
     /// Its runs.
     pub runs: Vec<Arc<AnalysisRun>>,
+    /// The Services that it names.
+    pub services: Vec<ServiceSeen>,
 }
 
 impl Index {
@@ -371,6 +378,7 @@ impl Index {
             runs: runs
                 .filter_map(|key| inner.runs.get(key)?.run.as_ref().ok().cloned())
                 .collect(),
+            services: inner.services.of(key),
         })
     }
 
@@ -408,6 +416,7 @@ impl Index {
         let rollouts = inner.rollouts.keys().cloned().map(Key::Rollout);
         rollouts
             .chain(inner.runs.keys().cloned().map(Key::Run))
+            .chain(inner.services.managed())
             .collect()
     }
 
@@ -464,8 +473,9 @@ impl Index {
             Change::Remove(object) => {
                 inner.rollout_feed.heard(version_of(&object));
                 let key = inner.key(&object.0.namespace, &object.0.name);
-                inner.drop_rollout(&key);
-                return vec![Key::Rollout(key)];
+                let mut woken = inner.drop_rollout(&key);
+                woken.push(Key::Rollout(key));
+                return woken;
             }
             Change::Progress(version) => inner.rollout_feed.heard(version),
         }
@@ -551,6 +561,56 @@ impl Index {
         inner.updating(&changed)
     }
 
+    /// A Service in sight.
+    pub fn service(&self, key: &ObjectKey) -> Option<ServiceSeen> {
+        self.lock().services.get(key)
+    }
+
+    /// A change of a Service as the watch tells it.
+    pub fn service_change(&self, change: Change<SlimService>) -> Vec<Key> {
+        let mut inner = self.lock();
+        match change {
+            Change::ListBegins => inner.service_feed.listed = Some(HashSet::new()),
+            Change::Listed(object) => {
+                let key = inner.key(&object.namespace, &object.seen.name);
+                inner.service_feed.listed(key.clone());
+                return inner.services.put(key, object.seen);
+            }
+            Change::ListEnds(version) => {
+                inner.service_feed.heard(version);
+                let Some(listed) = inner.service_feed.listed.take() else {
+                    return Vec::new();
+                };
+                return inner.services.sweep(&listed, version);
+            }
+            Change::Upsert(object) => {
+                inner.service_feed.heard(version_of(&object));
+                let key = inner.key(&object.namespace, &object.seen.name);
+                return inner.services.put(key, object.seen);
+            }
+            Change::Remove(object) => {
+                inner.service_feed.heard(version_of(&object));
+                let key = inner.key(&object.namespace, &object.seen.name);
+                return inner.services.remove(&key);
+            }
+            Change::Progress(version) => inner.service_feed.heard(version),
+        }
+        Vec::new()
+    }
+
+    /// A Service as a write or a live read answered it. One that nobody named was forgotten when the
+    /// watch told it, so an older answer than the watch's news is taken too.
+    pub fn answered_service(&self, object: SlimService) -> Vec<Key> {
+        let mut inner = self.lock();
+        let key = inner.key(&object.namespace, &object.seen.name);
+        inner.services.put(key, object.seen)
+    }
+
+    /// A live read found the Service gone.
+    pub fn gone_service(&self, key: &ObjectKey) {
+        self.lock().services.remove(key);
+    }
+
     /// A Rollout as a write or a live read answered it.
     pub fn answered_rollout(&self, object: SlimRollout) -> Vec<Key> {
         let mut inner = self.lock();
@@ -580,8 +640,8 @@ impl Index {
     }
 
     /// A live read found the Rollout gone.
-    pub fn gone_rollout(&self, key: &ObjectKey) {
-        self.lock().drop_rollout(key);
+    pub fn gone_rollout(&self, key: &ObjectKey) -> Vec<Key> {
+        self.lock().drop_rollout(key)
     }
 
     /// We deleted a ReplicaSet, or a live read found it gone.
@@ -625,10 +685,12 @@ impl Inner {
                 self.rollout_by_uid.remove(&old.uid);
             }
         }
+        let mut woken = self.services.rollout(&key, &new.rest);
         self.rollouts.insert(key.clone(), new);
         self.rollout_by_uid.insert(uid.clone(), key.clone());
         self.compact(&uid);
-        vec![Key::Rollout(key)]
+        woken.push(Key::Rollout(key));
+        woken
     }
 
     /// Rollouts with an update under way that one of these windows may be for: nobody else cares.
@@ -644,10 +706,12 @@ impl Inner {
         .collect()
     }
 
-    fn drop_rollout(&mut self, key: &ObjectKey) {
-        if let Some(old) = self.rollouts.remove(key) {
-            self.rollout_by_uid.remove(&old.uid);
-        }
+    fn drop_rollout(&mut self, key: &ObjectKey) -> Vec<Key> {
+        let Some(old) = self.rollouts.remove(key) else {
+            return Vec::new();
+        };
+        self.rollout_by_uid.remove(&old.uid);
+        self.services.gone_rollout(key)
     }
 
     fn put_set(&mut self, object: SlimReplicaSet) -> Option<Key> {
@@ -789,8 +853,9 @@ impl Inner {
             .filter(|(key, entry)| !listed.contains(*key) && entry.version <= version)
             .map(|(key, _)| key.clone())
             .collect();
-        gone.iter().for_each(|key| self.drop_rollout(key));
-        gone.into_iter().map(Key::Rollout).collect()
+        let services: Vec<Key> = gone.iter().flat_map(|key| self.drop_rollout(key)).collect();
+        let rollouts = gone.into_iter().map(Key::Rollout);
+        rollouts.chain(services).collect()
     }
 
     fn sweep_sets(&mut self, version: u64) -> Vec<Key> {

@@ -318,6 +318,7 @@ fn told(write: &Write) -> (&'static str, &str) {
         ),
         Write::TerminateRun { name, .. } => ("terminate analysisrun", name),
         Write::DeleteRun { name, .. } => ("delete analysisrun", name),
+        Write::PatchService(patch) => ("patch service", &patch.name),
         Write::Status(_) => ("status", ""),
     }
 }

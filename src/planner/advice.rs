@@ -27,6 +27,12 @@ pub fn of(wire: &RolloutSpec, spec: &Spec) -> Vec<Advice> {
         late_start(canary, &mut all);
         idle_fields(wire, &mut all);
     }
+    if let Some(blue_green) = spec.blue_green().filter(|b| !b.auto_promotion_enabled) {
+        let name = &blue_green.active_service;
+        let message = format!("Service {name} is switched when a person promotes");
+        let path = "spec.strategy.blueGreen.autoPromotionEnabled".to_owned();
+        tell(&mut all, true, path, message);
+    }
     bare_percents(wire, &mut all);
     if !spec.is_judged() {
         let message =

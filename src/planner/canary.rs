@@ -11,7 +11,7 @@ use super::sizes::{resize, size};
 use super::spec::{Pause, Step};
 use super::{
     command, cursor, descent, duration, failure, freeze, history, ramp, reasons, resume, rollback,
-    runs, status,
+    runs, scale_down, services, status,
 };
 use crate::api::RolloutStatus;
 
@@ -21,6 +21,11 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
     freeze::look(d, sets);
     // A person's word comes first; what it changes is put on record before anything rests on it.
     if command::act(d, sets) || command::take_over_patches(d, sets) {
+        return;
+    }
+    // A reference that leads nowhere stops what has not begun.
+    let is_untouched = d.read().stable_rs.is_none() && sets.canary.replicas == 0;
+    if !d.faults.is_empty() && is_untouched {
         return;
     }
     // Without a stable version on record this is a first deployment, or a status that was lost.
@@ -35,7 +40,8 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
     if runs::steer(d, sets) {
         return;
     }
-    d.is_stable_gone = is_stable_gone(d, sets);
+    d.is_stable_gone = status::is_stable_gone(d, sets);
+    services::steer_canary(d, sets);
     let plan = scale(d, sets);
     // Steps are judged on a settled cluster only (A25): a move ends the turn.
     // A reference that leads nowhere makes the spec invalid: no step is taken (A38), but sizes
@@ -45,12 +51,6 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
     }
     runs::clean_up(d, sets);
     history::clean_up(d, sets);
-}
-
-/// The stable version on record has no ReplicaSet, although a live list was made.
-fn is_stable_gone(d: &Draft<'_>, sets: &Sets<'_>) -> bool {
-    let stable = d.read().stable_rs.as_deref();
-    stable.is_some_and(|hash| hash != sets.canary.hash) && sets.stable.is_none()
 }
 
 /// What this turn wants of the sizes, and how far they are.
@@ -156,7 +156,12 @@ fn scale(d: &mut Draft<'_>, sets: &Sets<'_>) -> Scaling {
         d.note("spec.paused is set: nothing is scaled and no step completes");
         return Scaling { target, is_stuck };
     }
+    // Left by blueGreen, or by the peer: what is in use has no end.
+    for rs in sets.stable.into_iter().chain([sets.canary]) {
+        scale_down::keep(d, rs);
+    }
     match &next {
+        Move::Stable(0) if services::leave_stable(d, sets) => {}
         Move::Stable(n) => {
             if let Some(stable) = sets.stable {
                 resize(d, stable, *n);

@@ -195,7 +195,11 @@ fn judge_promote(d: &mut Draft<'_>, value: &str) -> Judgement {
     let at_end = cursor::index(read, d.steps()) >= d.steps();
     let held = read.serin.as_ref().is_some_and(|s| s.hold.is_some());
     if value == "true" && at_end && !waits && !held {
-        return refuse("all steps are done: the update ends when its pods are available");
+        return refuse(if d.spec.blue_green().is_some() {
+            "nothing waits for a person: the switch comes when every pod of the new version is available"
+        } else {
+            "all steps are done: the update ends when its pods are available"
+        });
     }
     Judgement::Accept
 }

@@ -67,6 +67,11 @@ pub(crate) fn reset(d: &mut Draft<'_>, hash: &str) {
         canary.current_experiment = None;
         canary.step_plugin_statuses = None;
     }
+    if let Some(blue_green) = &mut d.next.blue_green {
+        blue_green.scale_up_preview_check_point = None;
+        blue_green.pre_promotion_analysis_run_status = None;
+        blue_green.post_promotion_analysis_run_status = None;
+    }
     timing::began(d, hash);
     let is_trusted = rollback::is_trusted(d.seen, d.spec, hash);
     let to = if back_to_stable || is_first || is_trusted {
@@ -85,6 +90,7 @@ pub(crate) fn reset(d: &mut Draft<'_>, hash: &str) {
         serin.freeze = None;
         serin.freeze_override = None;
     }
+    serin.fast_track = None;
     serin.attempt = if same_template {
         Some(serin.attempt.unwrap_or(0).saturating_add(1))
     } else {
@@ -158,6 +164,15 @@ pub(crate) fn promote(d: &mut Draft<'_>) {
         .is_some_and(|c| !c.is_empty());
     if asks_anew(d) {
         return;
+    }
+    // BlueGreen: the pause before the switch ends; after it only a gate can be in the way.
+    let waits_for_switch = read
+        .pause_conditions
+        .iter()
+        .flatten()
+        .any(|c| c.reason == reasons::BLUE_GREEN_PAUSE);
+    if waits_for_switch && d.spec.blue_green().is_some() {
+        return super::blue_green::release(d);
     }
     // What has failed would ask again: it is measured anew from the next step on.
     if failure::asks(read) {
@@ -281,6 +296,10 @@ pub(crate) fn retry(d: &mut Draft<'_>) {
     timing::anew(d);
     if let Some(canary) = &mut d.next.canary {
         canary.current_background_analysis_run_status = None;
+    }
+    // The preview is judged anew, so it begins small again.
+    if let Some(blue_green) = &mut d.next.blue_green {
+        blue_green.scale_up_preview_check_point = None;
     }
     next_attempt(d);
     set_condition(

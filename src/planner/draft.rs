@@ -12,7 +12,8 @@ use super::fault::Fault;
 use super::freeze::Frozen;
 use super::observed::{Observed, ReplicaSetSeen};
 use super::plan::{
-    Effect, Event, NewReplicaSet, Note, Plan, ReplicaSetPatch, StatusWrite, Wake, Write,
+    Effect, Event, NewReplicaSet, Note, Plan, ReplicaSetPatch, ServicePatch, StatusWrite, Wake,
+    Write,
 };
 use super::reasons;
 use super::spec::Spec;
@@ -48,6 +49,7 @@ pub(crate) struct Draft<'a> {
     creates: Vec<NewReplicaSet>,
     patches: BTreeMap<String, (ReplicaSetPatch, Direction)>,
     runs: Vec<(RunOrder, Write)>,
+    services: Vec<ServicePatch>,
     deletes: Vec<Write>,
 }
 
@@ -84,6 +86,7 @@ impl<'a> Draft<'a> {
             creates: vec![],
             patches: BTreeMap::new(),
             runs: vec![],
+            services: vec![],
             deletes: vec![],
         }
     }
@@ -125,7 +128,10 @@ impl<'a> Draft<'a> {
 
     /// True when something is to be written besides the status.
     pub(crate) fn has_writes(&self) -> bool {
-        !self.patches.is_empty() || !self.runs.is_empty() || !self.creates.is_empty()
+        !self.patches.is_empty()
+            || !self.runs.is_empty()
+            || !self.creates.is_empty()
+            || !self.services.is_empty()
     }
 
     /// True when something is asked of a ReplicaSet.
@@ -152,6 +158,11 @@ impl<'a> Draft<'a> {
             .0
             .annotations
             .insert(key.to_owned(), Some(value));
+    }
+
+    /// Removes an annotation of a ReplicaSet.
+    pub(crate) fn unannotate(&mut self, rs: &ReplicaSetSeen, key: &str) {
+        self.patch(rs).0.annotations.insert(key.to_owned(), None);
     }
 
     /// Brings `minReadySeconds` of a ReplicaSet up to date.
@@ -202,6 +213,11 @@ impl<'a> Draft<'a> {
         ));
     }
 
+    /// Changes what a Service selects.
+    pub(crate) fn patch_service(&mut self, patch: ServicePatch) {
+        self.services.push(patch);
+    }
+
     /// Deletes a ReplicaSet at 0.
     pub(crate) fn delete(&mut self, rs: &ReplicaSetSeen) {
         self.deletes.push(Write::DeleteReplicaSet {
@@ -224,7 +240,7 @@ impl<'a> Draft<'a> {
     /// Puts everything in order. What adds capacity comes before what takes it away, and the status
     /// comes last, so that a crash anywhere leaves at least the capacity there was and a status
     /// that promises nothing which was not written: take command → create → scale up → annotate →
-    /// make runs → scale down → end runs → delete → status.
+    /// make runs → switch Services → scale down → end runs → delete → status.
     pub(crate) fn finish(mut self) -> Plan {
         let decision = self.decision();
         let mut effects = vec![];
@@ -256,6 +272,12 @@ impl<'a> Draft<'a> {
             .into_iter()
             .partition(|(order, _)| *order == RunOrder::Create);
         effects.extend(creates.into_iter().map(|(_, write)| effect(write, false)));
+        let switches = std::mem::take(&mut self.services);
+        effects.extend(switches.into_iter().map(|patch| {
+            // Another hash takes traffic away from pods; letting go takes none away.
+            let is_disruptive = patch.hash.is_some();
+            effect(Write::PatchService(patch), is_disruptive)
+        }));
         effects.extend(downs);
         effects.extend(ends.into_iter().map(|(_, write)| effect(write, false)));
         effects.extend(

@@ -21,6 +21,7 @@ mod template;
 mod traffic;
 
 use canary::lower_canary;
+pub(crate) use selector::text as selector_text;
 
 /// A third of what an `i32` holds: sums of counts cannot overflow anywhere behind this.
 const MOST: i64 = 715_827_882;
@@ -117,6 +118,15 @@ fn lower_spec(wire: &RolloutSpec, status: &RolloutStatus, faults: &mut Vec<Fault
         faults,
     );
     let strategy = lower_strategy(strategy.as_ref(), faults)?;
+    if let Strategy::BlueGreen(it) = &strategy
+        && let Some(limit) = it.scale_down_delay_revision_limit.filter(|n| *n > history)
+    {
+        faults.push(Fault::invalid(
+            &format!("{BLUE_GREEN}.scaleDownDelayRevisionLimit"),
+            limit,
+            "This rollout's revision history limit can not be smaller than the rollout's scale down limit",
+        ));
+    }
     Some(Spec {
         replicas: replicas_count,
         replicas_unset: replicas.is_none(),
@@ -178,7 +188,6 @@ fn lower_strategy(wire: Option<&RolloutStrategy>, faults: &mut Vec<Fault>) -> Op
             None
         }
         (None, Some(wire)) => {
-            faults.push(Fault::unsupported(BLUE_GREEN));
             let lowered = blue_green::lower_blue_green(wire, faults);
             Some(Strategy::BlueGreen(Box::new(lowered)))
         }

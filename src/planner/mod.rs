@@ -22,6 +22,7 @@
 
 pub mod advice;
 pub mod analysis;
+pub(crate) mod blue_green;
 pub(crate) mod canary;
 pub mod command;
 pub(crate) mod cursor;
@@ -29,6 +30,7 @@ pub(crate) mod descent;
 pub(crate) mod draft;
 pub mod duration;
 pub(crate) mod failure;
+pub(crate) mod fast_track;
 pub mod fault;
 pub(crate) mod first;
 pub mod freeze;
@@ -47,6 +49,8 @@ pub mod revision;
 pub(crate) mod rollback;
 pub mod rollout;
 pub(crate) mod runs;
+pub(crate) mod scale_down;
+pub mod services;
 pub(crate) mod sizes;
 pub mod slo;
 pub mod spec;

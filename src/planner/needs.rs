@@ -4,6 +4,7 @@
 use super::observed::{Need, Observed};
 use super::revision::{self, Found, Sets};
 use super::runs;
+use super::services;
 use super::undo;
 
 /// What is still missing from `seen`; the shell fetches it and asks again until nothing is.
@@ -12,6 +13,9 @@ pub fn needs(seen: &Observed) -> Vec<Need> {
         return vec![];
     }
     let mut asks = undo::needs(seen);
+    if let Ok(spec) = &seen.rollout.spec {
+        asks.extend(services::needs(seen, spec));
+    }
     let canary = match revision::find(seen) {
         Found::Ask(more) => {
             asks.extend(more);
@@ -43,6 +47,7 @@ fn unanswered(seen: &Observed, mut asks: Vec<Need>) -> Vec<Need> {
         Need::ReplicaSetTemplate(name) => !answers.replica_set_templates.contains_key(name),
         Need::Named(name) => !answers.named.contains_key(name),
         Need::AnalysisTemplate(reference) => !answers.analysis_templates.contains_key(reference),
+        Need::Service(name) => !answers.absent_services.contains(name),
     });
     asks.sort();
     asks.dedup();

@@ -1,7 +1,7 @@
 //! What a turn knows: the Rollout, its ReplicaSets and runs, answers to what `needs` asked, and the
 //! time. The same shape live, in the rehearsal and in tests. Knows nothing of where it came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::fault::Fault;
 use super::freeze::Window;
+pub use super::services::ServiceSeen;
 use super::spec::Spec;
 use crate::api::{AnalysisRun, PodTemplate, Rollout, RolloutStatus};
 
@@ -23,6 +24,8 @@ pub struct Observed {
     pub replica_sets: Vec<ReplicaSetSeen>,
     /// AnalysisRuns whose controller is this Rollout's uid.
     pub runs: Vec<Arc<AnalysisRun>>,
+    /// Services that the Rollout names, as far as they are in sight.
+    pub services: Vec<ServiceSeen>,
     /// What `needs` asked for and the shell found.
     pub answers: Answers,
     /// True when the Rollout and its ReplicaSets were read from the API server in this very turn.
@@ -123,6 +126,8 @@ pub struct Answers {
     /// Analysis templates by reference; `None` where there is no such object.
     pub analysis_templates:
         BTreeMap<TemplateRef, Option<Arc<crate::api::analysis::AnalysisTemplateSpec>>>,
+    /// Services that were read live and are not there.
+    pub absent_services: BTreeSet<String>,
 }
 
 /// Who holds a ReplicaSet's name.
@@ -158,6 +163,8 @@ pub enum Need {
     Named(String),
     /// An analysis template.
     AnalysisTemplate(TemplateRef),
+    /// A Service by name: into `Observed::services`, or `absent_services`.
+    Service(String),
 }
 
 impl RolloutSeen {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
+pub use super::services::ServicePatch;
 use crate::api::RolloutStatus;
 
 /// The decision of one turn for one Rollout.
@@ -86,6 +87,8 @@ pub enum Write {
         /// Precondition.
         version: String,
     },
+    /// Lets a Service select other pods, or lets it go.
+    PatchService(ServicePatch),
     /// The status sub-resource, always last.
     Status(Box<StatusWrite>),
 }

@@ -58,6 +58,9 @@ pub(crate) fn make_stable(d: &mut Draft<'_>, sets: &Sets<'_>, reason: &str) {
     if let Some(status) = &mut d.next.canary {
         status.current_background_analysis_run_status = None;
     }
+    if let Some(status) = &mut d.next.blue_green {
+        status.scale_up_preview_check_point = None;
+    }
     d.event(Event::normal(
         reasons::ROLLOUT_COMPLETED,
         promoted_text(canary, reason),

@@ -59,6 +59,8 @@ pub const ROLLOUT_UPDATED: &str = "RolloutUpdated";
 pub const SCALING_RS: &str = "ScalingReplicaSet";
 /// Event: a step is done.
 pub const STEP_COMPLETED: &str = "RolloutStepCompleted";
+/// Event: a Service selects other pods.
+pub const SWITCH_SERVICE: &str = "SwitchService";
 /// Event: steps are left out.
 pub const SKIP_STEPS: &str = "SkipSteps";
 /// Event of ours: a command was refused, and why.
@@ -82,6 +84,8 @@ pub const RECONCILIATION_ERROR: &str = "ReconciliationError";
 
 /// Pause reason: a pause step.
 pub const CANARY_PAUSE_STEP: &str = "CanaryPauseStep";
+/// Pause reason: before the switch of a blueGreen update.
+pub const BLUE_GREEN_PAUSE: &str = "BlueGreenPause";
 /// Pause reason: an analysis came to no verdict.
 pub const INCONCLUSIVE_RUN: &str = "InconclusiveAnalysisRun";
 /// Pause reason of ours: a gate or an analysis failed, and a person shall decide.
@@ -109,6 +113,7 @@ pub fn action(reason: &str) -> &'static str {
         ROLLOUT_RESUMED | FREEZE_ENDED => "Resume",
         ROLLOUT_ABORTED => "Abort",
         STEP_COMPLETED | SKIP_STEPS => "Step",
+        SWITCH_SERVICE => "Switch",
         COMMAND_REFUSED => "Refuse",
         GATE_OVERRIDDEN | FREEZE_OVERRIDDEN => "Override",
         GATE_HOLDING | UPDATE_FROZEN => "Hold",

@@ -14,7 +14,8 @@ use super::observed::{Observed, ReplicaSetSeen};
 use super::plan::{Event, NewReplicaSet, Note, Plan};
 use super::reasons;
 use super::revision::{self, Found, Sets};
-use super::{canary, status};
+use super::spec::Strategy;
+use super::{blue_green, canary, fast_track, services, status};
 use crate::api::{
     API_VERSION, DECISION, DESIRED_REPLICAS, OWN_PREFIX, POD_HASH_LABEL, REVISION,
     REVISION_HISTORY, TEMPLATE,
@@ -49,9 +50,12 @@ pub fn plan_rollout(seen: &Observed) -> Plan {
         d.note("took a command; acting on it next");
         return d.finish();
     }
+    services::check(&mut d);
     match revision::find(seen) {
         Found::Ask(_) => {}
         Found::Hold(why) => status::hold(&mut d, &why),
+        // Nothing begins for a spec that leads nowhere.
+        Found::Missing if !d.faults.is_empty() => return refused(seen, &d),
         Found::Missing => create(&mut d),
         Found::Known(canary) => found(&mut d, canary),
         Found::Adopt(canary) => {
@@ -76,6 +80,14 @@ fn adopt(d: &mut Draft<'_>, canary: &ReplicaSetSeen) {
     d.event(Event::normal(reasons::RS_ADOPTED, text));
 }
 
+/// What the spec refers to is not there or not ours: said, and looked at again.
+fn refused(seen: &Observed, d: &Draft<'_>) -> Plan {
+    Plan {
+        wake: d.wake,
+        ..status::invalid(seen, &d.faults)
+    }
+}
+
 fn idle(seen: &Observed, why: &str) -> Plan {
     Plan {
         status: (*seen.rollout.status).clone(),
@@ -91,35 +103,41 @@ fn found(d: &mut Draft<'_>, canary: &ReplicaSetSeen) {
     default_replicas(d);
     let read = d.read();
     let other_template = read.current_pod_hash.as_deref() != Some(canary.hash.as_str());
-    let steps_changed = read.current_step_hash.as_deref() != d.spec.step_hash();
+    // BlueGreen has no steps, and the peer writes that as an empty text.
+    let on_record = read.current_step_hash.as_deref().filter(|h| !h.is_empty());
+    let steps_changed = on_record != d.spec.step_hash();
     // Taken over with a steps hash that we compute differently: the recorded cursor stands.
-    let cursor_stands = read.serin.is_none()
-        && read
-            .current_step_hash
-            .as_deref()
-            .is_some_and(|h| !h.is_empty());
+    let cursor_stands = read.serin.is_none() && on_record.is_some() && d.spec.canary().is_some();
     if other_template {
         begin(d, canary);
     } else if steps_changed && cursor_stands {
         d.next.current_step_hash = d.spec.step_hash().map(str::to_owned);
-        canary::steer(d, &sets);
+        steer(d, &sets);
     } else if steps_changed {
         cursor::reset(d, &canary.hash);
         if read.stable_rs.as_deref() == Some(canary.hash.as_str()) {
             let steps = d.steps();
             cursor::set_index(d, steps);
         }
-        d.note("the canary steps changed: the update starts at the first step again");
+        d.note("the canary steps changed: the update starts again");
     } else {
-        canary::steer(d, &sets);
+        steer(d, &sets);
     }
     status::compute(d, &sets);
+}
+
+fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
+    match &d.spec.strategy {
+        Strategy::Canary(_) => canary::steer(d, sets),
+        Strategy::BlueGreen(_) => blue_green::steer(d, sets),
+    }
 }
 
 /// An update begins with a ReplicaSet that exists already: a rollback, or the one made last turn
 /// whose status write was lost.
 fn begin(d: &mut Draft<'_>, canary: &ReplicaSetSeen) {
     cursor::reset(d, &canary.hash);
+    d.serin().fast_track = fast_track::reason(d, canary).map(str::to_owned);
     let name = &canary.name;
     let was_created = d.read().conditions.iter().any(|c| {
         c.type_ == reasons::PROGRESSING && c.message.as_deref().is_some_and(|m| m.contains(name))

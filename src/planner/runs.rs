@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::analysis::template::{self, RunRequest};
+use super::blue_green;
 use super::cursor;
 use super::draft::{Draft, after};
 use super::fault::Fault;
@@ -31,6 +32,8 @@ use crate::api::{
 enum Purpose {
     Step(usize),
     Background,
+    PrePromotion,
+    PostPromotion,
     Slo,
 }
 
@@ -40,6 +43,8 @@ impl Purpose {
         match self {
             Self::Step(_) => "Step",
             Self::Background | Self::Slo => "Background",
+            Self::PrePromotion => "PrePromotion",
+            Self::PostPromotion => "PostPromotion",
         }
     }
 
@@ -47,6 +52,8 @@ impl Purpose {
         match self {
             Self::Step(index) => index.to_string(),
             Self::Background => String::new(),
+            Self::PrePromotion => "pre".to_owned(),
+            Self::PostPromotion => "post".to_owned(),
             Self::Slo => "slo".to_owned(),
         }
     }
@@ -56,6 +63,8 @@ impl Purpose {
         let what = match self {
             Self::Step(_) => "Step-based analysis phase error/failed",
             Self::Background => "Background analysis phase error/failed",
+            Self::PrePromotion => "Blue/green pre-promotion analysis phase error/failed",
+            Self::PostPromotion => "Blue/green post-promotion analysis phase error/failed",
             Self::Slo => "SLO gate failed",
         };
         if message.is_empty() {
@@ -87,7 +96,7 @@ fn wanted<'a>(seen: &Observed, spec: &'a Spec, sets: &Sets<'_>) -> Vec<Wanted<'a
         return vec![];
     }
     let Some(canary) = spec.canary() else {
-        return vec![];
+        return wanted_blue_green(seen, spec, sets);
     };
     let at = cursor::index(read, canary.steps.len());
     let mut list = vec![];
@@ -124,6 +133,43 @@ fn wanted_first<'a>(seen: &Observed, spec: &'a Spec, sets: &Sets<'_>) -> Vec<Wan
         name: name(seen, sets, purpose),
     })
     .collect()
+}
+
+/// Before the switch the preview is judged, once it has its size; after it, what clients get. What
+/// is switched to on the fast track was judged before.
+fn wanted_blue_green<'a>(seen: &Observed, spec: &'a Spec, sets: &Sets<'_>) -> Vec<Wanted<'a>> {
+    let Some(view) = blue_green::View::of(seen, spec) else {
+        return vec![];
+    };
+    if view.fast.is_some() {
+        return vec![];
+    }
+    let of_spec = spec.blue_green();
+    let want = |purpose: Purpose, analysis: Option<&'a RolloutAnalysis>| Wanted {
+        purpose,
+        analysis,
+        name: name(seen, sets, purpose),
+    };
+    if !view.is_active(sets.canary) {
+        let pre = of_spec.and_then(|s| s.pre_promotion.as_ref());
+        let pre = pre.map(|a| want(Purpose::PrePromotion, Some(a)));
+        return pre
+            .filter(|w| {
+                run(seen, &w.name).is_some() || blue_green::is_preview_there(seen, spec, sets)
+            })
+            .filter(|_| view.active_hash().is_some())
+            .into_iter()
+            .collect();
+    }
+    // What is measured after the switch begins when the switch is on record.
+    let shown = seen.rollout.status.blue_green.as_ref();
+    if shown.and_then(|b| b.active_selector.as_deref()) != Some(sets.canary.hash.as_str()) {
+        return vec![];
+    }
+    let post = of_spec.and_then(|s| s.post_promotion.as_ref());
+    let post = post.map(|a| want(Purpose::PostPromotion, Some(a)));
+    let slo = view.spec.slos.as_ref().map(|_| want(Purpose::Slo, None));
+    post.into_iter().chain(slo).collect()
 }
 
 fn is_updating(seen: &Observed, sets: &Sets<'_>) -> bool {
@@ -181,6 +227,18 @@ fn is_untouched(seen: &Observed, sets: &Sets<'_>) -> bool {
 
 /// Every analysis of the spec, with the path of its templates.
 fn references(spec: &Spec) -> Vec<(String, &RolloutAnalysis, bool)> {
+    if let Some(blue_green) = spec.blue_green() {
+        let of = |name: &str| format!("spec.strategy.blueGreen.{name}.templates");
+        let pre = blue_green
+            .pre_promotion
+            .iter()
+            .map(|a| (of("prePromotionAnalysis"), a, true));
+        let post = blue_green
+            .post_promotion
+            .iter()
+            .map(|a| (of("postPromotionAnalysis"), a, true));
+        return pre.chain(post).collect();
+    }
     let Some(canary) = spec.canary() else {
         return vec![];
     };
@@ -268,7 +326,9 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
         return false;
     }
     let mut changed = false;
-    let has_background = wanted.iter().any(|w| w.purpose == Purpose::Background);
+    let has_background = wanted
+        .iter()
+        .any(|w| matches!(w.purpose, Purpose::Background | Purpose::PostPromotion));
     for want in &wanted {
         match run(seen, &want.name) {
             None => make(d, sets, want),
@@ -402,10 +462,19 @@ fn build(d: &Draft<'_>, sets: &Sets<'_>, want: &Wanted<'_>) -> Result<AnalysisRu
     let path = match want.purpose {
         Purpose::Step(index) => format!("spec.strategy.canary.steps[{index}].analysis.templates"),
         Purpose::Background | Purpose::Slo => "spec.strategy.canary.analysis.templates".to_owned(),
+        Purpose::PrePromotion => {
+            "spec.strategy.blueGreen.prePromotionAnalysis.templates".to_owned()
+        }
+        Purpose::PostPromotion => {
+            "spec.strategy.blueGreen.postPromotionAnalysis.templates".to_owned()
+        }
     };
     let found = closure(d.seen, analysis);
-    let is_step = matches!(want.purpose, Purpose::Step(_));
-    let faults = template_faults(&path, &found, is_step);
+    let must_end = match want.purpose {
+        Purpose::Step(_) | Purpose::PrePromotion | Purpose::PostPromotion => true,
+        Purpose::Background | Purpose::Slo => false,
+    };
+    let faults = template_faults(&path, &found, must_end);
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -512,7 +581,7 @@ fn build_gate(
     };
     if spec.prometheus.is_none() && d.seen.default_prometheus.is_none() {
         return Err(vec![Fault::required(
-            "spec.strategy.canary.slos.prometheus",
+            &format!("{}.slos.prometheus", d.spec.strategy_path()),
             "name the Prometheus to ask, or start the controller with --prometheus",
         )]);
     }
@@ -544,10 +613,24 @@ fn follow(d: &mut Draft<'_>, want: &Wanted<'_>, run: &AnalysisRun, shown: bool) 
     if !shown {
         return;
     }
-    let canary = d.next.canary.get_or_insert_default();
+    let is_blue_green = d.spec.blue_green().is_some();
     let slot = match want.purpose {
-        Purpose::Step(_) => &mut canary.current_step_analysis_run_status,
-        Purpose::Background | Purpose::Slo => &mut canary.current_background_analysis_run_status,
+        Purpose::Step(_) => {
+            let canary = d.next.canary.get_or_insert_default();
+            &mut canary.current_step_analysis_run_status
+        }
+        Purpose::Background | Purpose::Slo if !is_blue_green => {
+            let canary = d.next.canary.get_or_insert_default();
+            &mut canary.current_background_analysis_run_status
+        }
+        Purpose::PrePromotion => {
+            let blue_green = d.next.blue_green.get_or_insert_default();
+            &mut blue_green.pre_promotion_analysis_run_status
+        }
+        Purpose::PostPromotion | Purpose::Background | Purpose::Slo => {
+            let blue_green = d.next.blue_green.get_or_insert_default();
+            &mut blue_green.post_promotion_analysis_run_status
+        }
     };
     let before = slot
         .as_ref()
@@ -653,6 +736,32 @@ pub(crate) fn step_verdict(d: &mut Draft<'_>, sets: &Sets<'_>, at: usize) {
     }
 }
 
+/// The analysis before the switch has passed, or there is none.
+pub(crate) fn is_preview_judged(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
+    let pre = d.spec.blue_green().and_then(|b| b.pre_promotion.as_ref());
+    pre.is_none() || has_passed(d, sets, Purpose::PrePromotion)
+}
+
+/// The analysis after the switch has passed, or there is none.
+pub(crate) fn is_switch_judged(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
+    let post = d.spec.blue_green().and_then(|b| b.post_promotion.as_ref());
+    post.is_none() || has_passed(d, sets, Purpose::PostPromotion)
+}
+
+fn has_passed(d: &mut Draft<'_>, sets: &Sets<'_>, purpose: Purpose) -> bool {
+    if d.spec.replicas == 0 {
+        d.note("replicas is 0: there is nothing to judge, the analysis is left out");
+        return true;
+    }
+    let name = name(d.seen, sets, purpose);
+    match run(d.seen, &name).map(|run| phase(run)) {
+        Some("Successful") => return true,
+        Some(now) => d.note(format!("waiting for analysis run {name} ({now})")),
+        None => d.note(format!("starting analysis run {name}")),
+    }
+    false
+}
+
 /// Asks the SLO gate at the current step; open where there is none.
 pub(crate) fn gate(d: &mut Draft<'_>, sets: &Sets<'_>) -> Gate {
     let Some(spec) = d.spec.slos() else {
@@ -663,7 +772,9 @@ pub(crate) fn gate(d: &mut Draft<'_>, sets: &Sets<'_>) -> Gate {
         return Gate::Pass;
     }
     let is_trusted = rollback::is_trusted(d.seen, d.spec, &sets.canary.hash);
-    if is_trusted || cursor::index(d.read(), d.steps()) < spec.starting_step {
+    let is_early =
+        d.spec.canary().is_some() && cursor::index(d.read(), d.steps()) < spec.starting_step;
+    if is_trusted || is_early {
         return Gate::Pass;
     }
     let name = name(d.seen, sets, Purpose::Slo);
@@ -730,12 +841,18 @@ pub(crate) fn clean_up(d: &mut Draft<'_>, sets: &Sets<'_>) {
 }
 
 fn shown(status: &RolloutStatus) -> Vec<String> {
-    let canary = status.canary.as_ref();
-    let refs = canary.into_iter().flat_map(|c| {
+    let canary = status.canary.iter().flat_map(|c| {
         [
             &c.current_step_analysis_run_status,
             &c.current_background_analysis_run_status,
         ]
     });
-    refs.flatten().map(|r| r.name.clone()).collect()
+    let blue_green = status.blue_green.iter().flat_map(|b| {
+        [
+            &b.pre_promotion_analysis_run_status,
+            &b.post_promotion_analysis_run_status,
+        ]
+    });
+    let refs = canary.chain(blue_green).flatten();
+    refs.map(|r| r.name.clone()).collect()
 }

@@ -5,7 +5,7 @@ use super::observed::ReplicaSetSeen;
 use super::plan::Event;
 use super::reasons;
 use super::replicas::Size;
-use crate::api::DESIRED_REPLICAS;
+use crate::api::{DESIRED_REPLICAS, SCALE_DOWN_DEADLINE};
 
 /// What the arithmetic looks at.
 pub(crate) fn size(rs: &ReplicaSetSeen) -> Size {
@@ -18,6 +18,9 @@ pub(crate) fn size(rs: &ReplicaSetSeen) -> Size {
 /// Gives a ReplicaSet another size and says so.
 pub(crate) fn resize(d: &mut Draft<'_>, rs: &ReplicaSetSeen, replicas: u32) {
     d.scale(rs, replicas);
+    if replicas == 0 && rs.scale_down_deadline.is_some() {
+        d.unannotate(rs, SCALE_DOWN_DEADLINE);
+    }
     let desired = d.spec.replicas.to_string();
     if rs.desired_replicas != Some(d.spec.replicas) {
         d.annotate(rs, DESIRED_REPLICAS, desired);

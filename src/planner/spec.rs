@@ -144,6 +144,10 @@ pub struct Canary {
     pub steps: Vec<Step>,
     /// `currentStepHash` of these steps; computed as existing clients do (decisions §5).
     pub step_hash: String,
+    /// Service that shows the new version.
+    pub canary_service: Option<String>,
+    /// Service that shows the stable version.
+    pub stable_service: Option<String>,
     /// As written, resolved against replicas by `replicas::fenceposts`.
     pub max_surge: Bound,
     /// As written, resolved against replicas by `replicas::fenceposts`.

@@ -3,6 +3,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::blue_green;
 use super::command;
 use super::cursor;
 use super::draft::{Draft, whole_seconds};
@@ -21,6 +22,7 @@ mod progressing;
 
 /// Fills in everything that follows from what was seen and from what this turn decided.
 pub(crate) fn compute(d: &mut Draft<'_>, sets: &Sets<'_>) {
+    blue_green::keep_status(d, sets);
     counts(d, sets);
     d.next.observed_generation = Some(d.seen.rollout.generation.to_string());
     let now = command::stamp(d);
@@ -69,6 +71,13 @@ fn counts(d: &mut Draft<'_>, sets: &Sets<'_>) {
     d.next.available_replicas = count_of(sum(|rs| rs.available));
     d.next.hpa_replicas = d.next.replicas;
     d.next.selector = Some(d.spec.selector_text.clone());
+    // BlueGreen counts what clients get (A41).
+    if let Some(active) = blue_green::active_set(d, sets) {
+        d.next.ready_replicas = count_of(u64::from(active.ready));
+        d.next.available_replicas = count_of(u64::from(active.available));
+        d.next.hpa_replicas = count_of(u64::from(active.current));
+        d.next.selector = Some(blue_green::selector(d, active));
+    }
 }
 
 fn available(d: &mut Draft<'_>, now: &Time) {
@@ -157,11 +166,27 @@ fn replica_failure(d: &mut Draft<'_>, sets: &Sets<'_>, now: &Time) {
     }
 }
 
+/// BlueGreen: every Service shows the version in spec. Without pods there is nothing to show.
+fn is_switched(d: &Draft<'_>) -> bool {
+    let (Some(shown), Some(spec)) = (&d.next.blue_green, d.spec.blue_green()) else {
+        return true;
+    };
+    let current = &d.next.current_pod_hash;
+    let is_let_go = d.spec.replicas == 0 && shown.active_selector.is_none();
+    let preview = spec.preview_service.is_none() || shown.preview_selector == *current;
+    is_let_go || (shown.active_selector == *current && preview)
+}
+
 /// Promoted, at full size, nothing else left (A22).
 fn is_healthy(d: &Draft<'_>) -> bool {
     let wanted = Some(i64::from(d.spec.replicas));
     let next = &d.next;
     let at_end = cursor::index(next, d.steps()) >= d.steps();
+    let is_alone = match &next.blue_green {
+        // Old pods may stay for their delay: clients do not get them any more.
+        Some(_) => is_switched(d),
+        None => next.replicas == wanted,
+    };
     !is_paused(d)
         && is_complete(next)
         && !first::is_awaited(d)
@@ -169,7 +194,7 @@ fn is_healthy(d: &Draft<'_>) -> bool {
         && at_end
         && next.updated_replicas == wanted
         && next.available_replicas == wanted
-        && next.replicas == wanted
+        && is_alone
 }
 
 /// Healthy=False is written only where the condition exists already.
@@ -307,7 +332,16 @@ fn texts(d: &mut Draft<'_>, sets: &Sets<'_>) {
         stable: sets.stable.map_or(0, |rs| rs.available),
     };
     let complete = is_complete(&d.next);
-    let weight = if complete { None } else { pair.weight() };
+    // BlueGreen: all of the traffic, or none.
+    let switched = d.next.blue_green.as_ref().map(|b| {
+        let is = b.active_selector.is_some() && b.active_selector == d.next.current_pod_hash;
+        if is { 100 } else { 0 }
+    });
+    let weight = if complete {
+        None
+    } else {
+        switched.or_else(|| pair.weight())
+    };
     let ready = format!("{}/{}", d.next.ready_replicas.unwrap_or(0), d.spec.replicas);
     let serin = d.serin();
     serin.step_text = (steps > 0).then(|| format!("{at}/{steps}"));
@@ -412,6 +446,12 @@ pub(crate) fn hold(d: &mut Draft<'_>, why: &str) {
     d.next.message = Some(format!("{reason}: {why}"));
     d.note(why);
     d.wake.at(super::draft::after(d.now(), 30));
+}
+
+/// The stable version on record has no ReplicaSet, although a live list was made.
+pub(crate) fn is_stable_gone(d: &Draft<'_>, sets: &Sets<'_>) -> bool {
+    let stable = d.read().stable_rs.as_deref();
+    stable.is_some_and(|hash| hash != sets.canary.hash) && sets.stable.is_none()
 }
 
 /// The stable ReplicaSet was deleted by somebody else: nothing is promoted because of it.

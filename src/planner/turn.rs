@@ -120,6 +120,7 @@ impl<'a> Turn<'a> {
             | Write::DeleteReplicaSet { .. }
             | Write::TerminateRun { .. }
             | Write::DeleteRun { .. }
+            | Write::PatchService(_)
             | Write::Status(_) => self.stop_and_replan(),
         }
     }
@@ -150,6 +151,7 @@ impl<'a> Turn<'a> {
                 | Write::CreateRun(_)
                 | Write::TerminateRun { .. }
                 | Write::DeleteRun { .. }
+                | Write::PatchService(_)
                 | Write::Status(_) => self.plan.status.clone(),
             };
             let (reason, message) = beside_the_end(&after, reason, message);
@@ -197,6 +199,7 @@ fn is_housekeeping(write: &Write) -> bool {
         | Write::CreateReplicaSet(_)
         | Write::PatchReplicaSet(_)
         | Write::CreateRun(_)
+        | Write::PatchService(_)
         | Write::Status(_) => false,
     }
 }
@@ -210,6 +213,7 @@ fn described(write: &Write) -> String {
         Write::CreateReplicaSet(set) => format!("create replica set {:?}", set.name),
         Write::PatchReplicaSet(patch) => format!("update replica set {:?}", patch.name),
         Write::CreateRun(_) => "create an analysis run".to_owned(),
+        Write::PatchService(patch) => format!("update service {:?}", patch.name),
         Write::Status(_) => "update the status".to_owned(),
     }
 }
@@ -263,6 +267,10 @@ fn folded(write: &Write, why: &str) -> Option<(&'static str, String)> {
                 "Failed to create analysis run {:?}: {why}",
                 run.metadata.name.as_deref().unwrap_or_default()
             ),
+        )),
+        Write::PatchService(patch) => Some((
+            reasons::RECONCILIATION_ERROR,
+            format!("Failed to update service {:?}: {why}", patch.name),
         )),
         Write::PatchRollout { .. }
         | Write::DeleteReplicaSet { .. }

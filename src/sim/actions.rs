@@ -273,6 +273,7 @@ impl World<'_> {
             Kind::Rollouts => self.cluster.rollouts.freeze(),
             Kind::ReplicaSets => self.cluster.replica_sets.freeze(),
             Kind::Runs => self.cluster.runs.freeze(),
+            Kind::Services => self.cluster.services.freeze(),
         }
         self.queue.push(plus(self.now, lasts), Happen::Thaw(kind));
     }

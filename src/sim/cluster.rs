@@ -16,8 +16,10 @@ use crate::api::patch::apply_merge_patch;
 use crate::api::{self, AnalysisRun, PodTemplate, RolloutSpec, RolloutStatus};
 use crate::planner::freeze::Window;
 use crate::planner::lower;
-use crate::planner::observed::{ReplicaSetSeen, RolloutSeen, TemplateRef};
-use crate::planner::plan::{NewReplicaSet, Outcome, ReplicaSetPatch, StatusWrite, Write};
+use crate::planner::observed::{ReplicaSetSeen, RolloutSeen, ServiceSeen, TemplateRef};
+use crate::planner::plan::{
+    NewReplicaSet, Outcome, ReplicaSetPatch, ServicePatch, StatusWrite, Write,
+};
 use crate::planner::revision;
 
 /// The Rollout as stored.
@@ -57,6 +59,8 @@ pub struct Cluster {
     pub replica_sets: super::store::Store<ReplicaSet>,
     /// AnalysisRuns by name.
     pub runs: super::store::Store<AnalysisRun>,
+    /// Services by name.
+    pub services: super::store::Store<ServiceSeen>,
     /// Analysis templates; they do not change during a rehearsal.
     pub templates: BTreeMap<TemplateRef, Arc<AnalysisTemplateSpec>>,
     /// Freeze windows; they do not change during a rehearsal, but for the time.
@@ -74,6 +78,7 @@ impl Cluster {
             rollouts: super::store::Store::new(lag),
             replica_sets: super::store::Store::new(lag),
             runs: super::store::Store::new(lag),
+            services: super::store::Store::new(lag),
             templates: BTreeMap::new(),
             freezes: Arc::default(),
             workloads: Workloads::new(),
@@ -210,7 +215,53 @@ impl Cluster {
                     version: self.next_version(),
                 }
             }
+            Write::PatchService(patch) => self.patch_service(now, patch, queue),
             Write::Status(write) => self.planned_status(now, write, queue),
+        }
+    }
+
+    /// A Service is made, or made anew, by a person.
+    pub fn store_service(
+        &mut self,
+        now: Timestamp,
+        mut service: ServiceSeen,
+        queue: &mut Queue<Happen>,
+    ) -> String {
+        if service.uid.is_empty() {
+            service.uid = self.next_uid("service");
+        }
+        let version = self.next_version();
+        service.version.clone_from(&version);
+        let name = service.name.clone();
+        announce(
+            queue,
+            self.services.put(now, &name, service),
+            Kind::Services,
+        );
+        version
+    }
+
+    fn patch_service(
+        &mut self,
+        now: Timestamp,
+        patch: &ServicePatch,
+        queue: &mut Queue<Happen>,
+    ) -> Outcome {
+        let mut next = match self.services.get(&patch.name) {
+            Some(now) if now.version == patch.version && now.uid == patch.uid => {
+                ServiceSeen::clone(now)
+            }
+            Some(_) | None => return Outcome::Conflict,
+        };
+        match &patch.hash {
+            Some(hash) => next
+                .selector
+                .insert(api::POD_HASH_LABEL.to_owned(), hash.clone()),
+            None => next.selector.remove(api::POD_HASH_LABEL),
+        };
+        next.manager.clone_from(&patch.manager);
+        Outcome::Done {
+            version: self.store_service(now, next, queue),
         }
     }
 

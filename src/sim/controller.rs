@@ -14,8 +14,9 @@ use crate::api::AnalysisRun;
 use crate::planner::analysis::{
     Answer, ResolvedArgs, RunObserved, RunPlan, Task, TaskKey, plan_analysis,
 };
-use crate::planner::observed::{Answers, Named, Need, Observed};
-use crate::planner::plan::{Event, Outcome, Plan, Write};
+use crate::planner::observed::{Answers, Named, Need, Observed, ServiceSeen};
+use crate::planner::plan::{Event, Outcome, Plan, ServicePatch, Write};
+use crate::planner::services::{named, release};
 use crate::planner::turn::{End, Turn};
 use crate::planner::{needs, plan_rollout};
 
@@ -51,6 +52,13 @@ struct RunMemory {
 
 /// Time after which a turn no longer waits for the view to bring its own writes, but reads live.
 const PATIENCE: Ms = 5_000;
+/// Every kind that is watched.
+const KINDS: [Kind; 4] = [
+    Kind::Rollouts,
+    Kind::ReplicaSets,
+    Kind::Runs,
+    Kind::Services,
+];
 /// Time a measurement takes.
 const MEASURE: Ms = 300;
 /// Address of Prometheus where the manifest names none.
@@ -91,17 +99,20 @@ impl World<'_> {
                 cluster.rollouts.relist();
                 cluster.replica_sets.relist();
                 cluster.runs.relist();
+                cluster.services.relist();
             }
             Some(age) => {
                 let (as_of, catch_up) = (plus(now, -age), plus(now, age.min(10_000)));
                 cluster.rollouts.relist_old(as_of, catch_up);
                 cluster.replica_sets.relist_old(as_of, catch_up);
                 cluster.runs.relist_old(as_of, catch_up);
-                for kind in [Kind::Rollouts, Kind::ReplicaSets, Kind::Runs] {
+                cluster.services.relist_old(as_of, catch_up);
+                for kind in KINDS {
                     self.queue.push(catch_up, Happen::Deliver(kind));
                 }
             }
         }
+        self.let_services_go();
         self.look_soon(now);
         let runs: Vec<String> = self.cluster.runs.view().keys().cloned().collect();
         for run in runs {
@@ -123,6 +134,7 @@ impl World<'_> {
             Kind::Rollouts => self.cluster.rollouts.deliver(now),
             Kind::ReplicaSets => self.cluster.replica_sets.deliver(now),
             Kind::Runs => self.cluster.runs.deliver(now),
+            Kind::Services => self.cluster.services.deliver(now),
         };
         if !changed || !self.controller.is_up {
             return;
@@ -133,7 +145,31 @@ impl World<'_> {
                 self.queue.push(now, Happen::RunTurn(Arc::from(run)));
             }
         }
+        if matches!(kind, Kind::Rollouts | Kind::Services) {
+            self.let_services_go();
+        }
         self.look_soon(now);
+    }
+
+    /// Looks at the Services that say a Rollout manages them, as the live shell does: by a live read
+    /// of that Rollout, and with the planner's own rule.
+    fn let_services_go(&mut self) {
+        let cluster = &self.cluster;
+        let manager = |service: &ServiceSeen| {
+            let name = service.manager.as_deref()?;
+            cluster.rollouts.get(name).map(|rollout| &rollout.seen)
+        };
+        let patches: Vec<ServicePatch> = cluster
+            .services
+            .view()
+            .values()
+            .filter_map(|service| release(service, manager(service)))
+            .collect();
+        for patch in patches {
+            // A conflict means that the watch has news to bring: then it is looked at again.
+            self.cluster
+                .perform(self.now, &Write::PatchService(patch), &mut self.queue);
+        }
     }
 
     /// A turn is wanted at `at`, unless one is on its way already.
@@ -226,6 +262,12 @@ impl World<'_> {
                 seen.answers = answers;
             }
             for need in wanted.drain(..) {
+                if let Need::Service(name) = &need
+                    && let Some(found) = self.cluster.services.get(name)
+                {
+                    seen.services.push(ServiceSeen::clone(found));
+                    continue;
+                }
                 self.answer(&need, &mut seen.answers);
             }
         }
@@ -234,22 +276,33 @@ impl World<'_> {
 
     fn snapshot(&self, live: bool) -> Option<Observed> {
         let cluster = &self.cluster;
-        let (rollouts, sets, runs) = match live {
+        let (rollouts, sets, runs, services) = match live {
             true => (
                 cluster.rollouts.truth(),
                 cluster.replica_sets.truth(),
                 cluster.runs.truth(),
+                cluster.services.truth(),
             ),
             false => (
                 cluster.rollouts.view(),
                 cluster.replica_sets.view(),
                 cluster.runs.view(),
+                cluster.services.view(),
             ),
         };
         let rollout = rollouts.values().next()?.seen.clone();
         let owner = Some(rollout.uid.as_str());
         let replica_sets = sets.values().filter(|set| set.owner.as_deref() == owner);
+        let names = rollout
+            .spec
+            .as_ref()
+            .map_or_else(|_| vec![], |spec| named(spec));
+        let services = names
+            .iter()
+            .filter_map(|(_, name)| services.get(*name).map(|s| ServiceSeen::clone(s)))
+            .collect();
         Some(Observed {
+            services,
             now: self.now,
             replica_sets: replica_sets.map(|set| set.seen.clone()).collect(),
             runs: runs.values().cloned().collect(),
@@ -293,6 +346,9 @@ impl World<'_> {
             Need::AnalysisTemplate(reference) => {
                 let found = cluster.templates.get(reference).cloned();
                 answers.analysis_templates.insert(reference.clone(), found);
+            }
+            Need::Service(name) => {
+                answers.absent_services.insert(name.clone());
             }
         }
     }
@@ -356,6 +412,7 @@ impl World<'_> {
             Write::PatchRollout { .. } | Write::Status(_) => (Kind::Rollouts, rollout()),
             Write::CreateReplicaSet(new) => (Kind::ReplicaSets, new.name.clone()),
             Write::PatchReplicaSet(patch) => (Kind::ReplicaSets, patch.name.clone()),
+            Write::PatchService(patch) => (Kind::Services, patch.name.clone()),
             Write::CreateRun(run) => (Kind::Runs, run.metadata.name.clone().unwrap_or_default()),
             Write::TerminateRun { name, .. } => (Kind::Runs, name.clone()),
             Write::DeleteReplicaSet { name, .. } => {
@@ -390,6 +447,7 @@ impl World<'_> {
                     .view()
                     .get(name)
                     .map(|o| o.seen.version.clone()),
+                Kind::Services => cluster.services.view().get(name).map(|o| o.version.clone()),
                 Kind::Runs => {
                     let run = cluster.runs.view().get(name)?;
                     run.metadata.resource_version.clone()
@@ -401,6 +459,7 @@ impl World<'_> {
             Kind::Rollouts => cluster.rollouts.get(name).is_some(),
             Kind::ReplicaSets => cluster.replica_sets.get(name).is_some(),
             Kind::Runs => cluster.runs.get(name).is_some(),
+            Kind::Services => cluster.services.get(name).is_some(),
         };
         let wanted = |of: Kind| kind != Kind::Runs || of == Kind::Runs;
         self.controller.own.retain(|(of, name), version| {

@@ -11,6 +11,8 @@ pub enum Kind {
     ReplicaSets,
     /// AnalysisRuns.
     Runs,
+    /// Services.
+    Services,
 }
 
 /// One happening in virtual time.

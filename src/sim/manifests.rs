@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api;
@@ -12,7 +13,7 @@ use crate::lint::document::{self, Object};
 use crate::lint::strict::join;
 use crate::planner::fault::Fault;
 use crate::planner::freeze::Window;
-use crate::planner::observed::TemplateRef;
+use crate::planner::observed::{ServiceSeen, TemplateRef};
 
 /// Manifests by kind.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,8 @@ pub struct Manifests {
     pub templates: BTreeMap<TemplateRef, AnalysisTemplateSpec>,
     /// Freeze windows.
     pub freezes: Vec<Arc<Window>>,
+    /// Services.
+    pub services: Vec<ServiceSeen>,
     /// What else there was: it takes no part.
     pub others: Vec<String>,
 }
@@ -60,6 +63,15 @@ impl Manifests {
     }
 
     fn take(&mut self, document: &Value, faults: &mut Vec<Fault>) {
+        let is =
+            |name: &str, value: &str| document.get(name).and_then(Value::as_str) == Some(value);
+        if is("apiVersion", "v1")
+            && is("kind", "Service")
+            && let Ok(service) = ServiceSeen::deserialize(document)
+        {
+            self.services.push(service);
+            return;
+        }
         match document::read(document, faults) {
             Some(Object::Rollout(rollout)) if faults.is_empty() => self.rollouts.push(*rollout),
             Some(Object::Rollout(_)) | None => {}

@@ -327,6 +327,7 @@ fn watch(path: &str, value: &Value, faults: &mut Vec<Fault>) -> Option<Verb> {
         "rollouts" => Kind::Rollouts,
         "replicasets" => Kind::ReplicaSets,
         "analysisruns" => Kind::Runs,
+        "services" => Kind::Services,
         _ => {
             let hint = unknown("", &name, KINDS).message;
             return refuse(&inner.at("kind"), &hint.replace("field", "kind"), faults);

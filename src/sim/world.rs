@@ -14,8 +14,10 @@ use super::event::{Happen, Kind};
 use super::faults::Faults;
 use super::recorder::Recorder;
 use super::rehearsal::Rehearsal;
-use crate::planner::observed::Observed;
+use crate::planner::lower;
+use crate::planner::observed::{Observed, ServiceSeen};
 use crate::planner::plan::{Event, Outcome, Plan, Write};
+use crate::planner::services::named;
 
 /// Looks on, for tests: every plan, and every write that was carried out.
 pub trait Watcher {
@@ -126,6 +128,7 @@ impl<'a> World<'a> {
     /// The first version is applied and becomes Healthy; the story begins at the next whole second.
     /// False when it did not become Healthy.
     pub fn warm_up(&mut self) -> bool {
+        self.create_services();
         self.cluster
             .create_rollout(self.now, &self.rehearsal.rollout, &mut self.queue);
         self.start_controller(None);
@@ -142,9 +145,34 @@ impl<'a> World<'a> {
     /// The story begins with an empty cluster.
     pub fn begin_empty(&mut self) {
         self.begin();
+        self.create_services();
         self.cluster
             .create_rollout(self.now, &self.rehearsal.rollout, &mut self.queue);
         self.start_controller(None);
+    }
+
+    /// The Services of the rehearsal, and those that its Rollout names and nobody gave: they are
+    /// taken to select what the Rollout selects.
+    fn create_services(&mut self) {
+        let given = &self.rehearsal.manifests.services;
+        let spec = lower::lower(&self.rehearsal.rollout);
+        let names = spec.as_ref().map_or_else(|_| vec![], named);
+        let selector = self.rehearsal.rollout.spec.selector.as_ref();
+        let labels = selector
+            .and_then(|s| s.match_labels.clone())
+            .unwrap_or_default();
+        let assumed = names
+            .iter()
+            .filter(|(_, name)| given.iter().all(|service| service.name != *name))
+            .map(|(_, name)| ServiceSeen {
+                name: (*name).to_owned(),
+                selector: labels.clone(),
+                ..ServiceSeen::default()
+            });
+        for service in given.iter().cloned().chain(assumed) {
+            self.cluster
+                .store_service(self.now, service, &mut self.queue);
+        }
     }
 
     fn begin(&mut self) {
@@ -225,6 +253,7 @@ impl<'a> World<'a> {
                     Kind::Rollouts => self.cluster.rollouts.thaw(),
                     Kind::ReplicaSets => self.cluster.replica_sets.thaw(),
                     Kind::Runs => self.cluster.runs.thaw(),
+                    Kind::Services => self.cluster.services.thaw(),
                 };
                 if thawed {
                     self.delivered(kind);
@@ -253,9 +282,16 @@ impl<'a> World<'a> {
         let cluster = &self.cluster;
         let sees_all = cluster.rollouts.is_caught_up()
             && cluster.replica_sets.is_caught_up()
-            && cluster.runs.is_caught_up();
+            && cluster.runs.is_caught_up()
+            && cluster.services.is_caught_up();
         let is_idle = self.controller.is_up && !self.controller.is_retrying();
-        if self.script.is_pending() || !is_idle || !sees_all {
+        // Old pods that stay for a while are part of the story.
+        let stays = |set: &super::cluster::ReplicaSet| {
+            let end = set.seen.scale_down_deadline;
+            set.seen.replicas > 0 && end.is_some_and(|end| end > self.now)
+        };
+        let is_leaving = cluster.replica_sets.truth().values().any(|set| stays(set));
+        if self.script.is_pending() || !is_idle || !sees_all || is_leaving {
             return None;
         }
         let status = &self.cluster.rollout()?.seen.status;
@@ -296,7 +332,10 @@ impl<'a> World<'a> {
         let is_hold = pauses
             .into_iter()
             .all(|pause| pause.reason == reasons::HELD_BY_GATE);
-        spec.paused || !(is_timed || is_hold)
+        let is_switch_timed = spec
+            .blue_green()
+            .is_some_and(|b| b.auto_promotion_enabled && b.auto_promotion_seconds > 0);
+        spec.paused || !(is_timed || is_hold || is_switch_timed)
     }
 
     /// Sizes of everything, for those who look on.

@@ -126,7 +126,13 @@ fn facts(out: &mut String, timeline: &Timeline) {
     }
     out.push_str("</dd>\n<dt>Steps</dt><dd>");
     if timeline.steps.is_empty() {
-        out.push_str("none: a rolling update");
+        let switch = timeline
+            .switch
+            .as_deref()
+            .map(|s| format!("none: one switch {s}"));
+        out.push_str(&escape(
+            switch.as_deref().unwrap_or("none: a rolling update"),
+        ));
     } else {
         out.push_str("<ol class=\"steps\">");
         for step in &timeline.steps {

@@ -61,6 +61,15 @@ impl Story {
             if let Some(spec) = scene.spec {
                 timeline.steps = spec.steps().iter().map(Step::text).collect();
                 timeline.gates = gates::of_spec(spec);
+                timeline.switch = spec.blue_green().map(|it| match &it.preview_service {
+                    Some(preview) => {
+                        format!(
+                            "of Service {}, after a preview on {preview}",
+                            it.active_service
+                        )
+                    }
+                    None => format!("of Service {}", it.active_service),
+                });
             }
         }
         let mut story = Self {
@@ -270,7 +279,16 @@ impl Story {
         let Some(spec) = scene.spec else { return };
         sample.desired = spec.replicas;
         sample.steps = spec.steps().len();
-        if sample.canary_version.is_some() {
+        if let Some(blue_green) = &status.blue_green {
+            let name = |hash: &Option<String>| self.hashes.get(hash.as_ref()?).cloned();
+            sample.active = name(&blue_green.active_selector);
+            sample.preview = name(&blue_green.preview_selector);
+        }
+        if spec.blue_green().is_some() {
+            let is_new = sample.canary_version.is_some();
+            let switched = sample.active.is_some() && sample.active == sample.canary_version;
+            sample.asked = is_new.then_some(if switched { 100 } else { 0 });
+        } else if sample.canary_version.is_some() {
             sample.asked = Some(canary::weight(status, spec.steps()));
         }
     }
@@ -299,6 +317,7 @@ impl Story {
         for version in &self.timeline.versions {
             if let Some(hash) = &version.hash {
                 text = text.replace(&format!(" ({hash})"), "");
+                text = text.replace(&format!("'{hash}'"), &version.name);
             }
         }
         text

@@ -163,7 +163,10 @@ fn head(out: &mut Page, timeline: &Timeline) {
     } else {
         steps.join(" · ")
     };
-    out.paragraph("Steps     ", None, &steps);
+    match &timeline.switch {
+        Some(switch) => out.paragraph("Switch    ", None, switch),
+        None => out.paragraph("Steps     ", None, &steps),
+    }
     let gates: Vec<String> = timeline
         .gates
         .iter()

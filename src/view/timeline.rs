@@ -18,6 +18,9 @@ pub struct Timeline {
     pub rollout: String,
     /// The steps as they were at the beginning: `setWeight: 20`, `pause: 2m`.
     pub steps: Vec<String>,
+    /// BlueGreen: which services are switched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switch: Option<String>,
     /// Versions that took part.
     pub versions: Vec<Version>,
     /// Objectives and metrics that gate the steps.
@@ -144,6 +147,12 @@ pub struct Sample {
     /// Short name of the new version, while it is not stable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary_version: Option<String>,
+    /// BlueGreen: short name of the version that clients get.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<String>,
+    /// BlueGreen: short name of the version that the preview service shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
     /// Phase.
     pub phase: String,
     /// Message of the phase.
@@ -169,9 +178,13 @@ pub struct Pods {
 }
 
 impl Sample {
-    /// The share of available pods that run the new version, in percent: the weight that users get
-    /// from a canary that is scaled by ReplicaSets.
+    /// The weight that users get of the new version, in percent: of a canary that is scaled by
+    /// ReplicaSets its share of the available pods; of blueGreen all or nothing.
     pub fn reached(&self) -> f64 {
+        if let Some(active) = &self.active {
+            let is_new = self.canary_version.as_ref() == Some(active);
+            return if is_new { 100.0 } else { 0.0 };
+        }
         match self.available() {
             0 => 0.0,
             all => f64::from(self.canary.available) * 100.0 / f64::from(all),

@@ -17,6 +17,7 @@ const DOCS: &[&str] = &[
     "docs/controller.md",
     "docs/install.md",
     "docs/shipping.md",
+    "docs/blue-green.md",
     "docs/differences.md",
     "CONTRIBUTING.md",
 ];

@@ -53,8 +53,8 @@ async fn the_rights_of_rbac_yaml_are_enough() {
     let template = r#"{apiVersion: argoproj.io/v1alpha1, kind: AnalysisTemplate, metadata: {name: one}, spec: {metrics: [
         {name: one, provider: {prometheus: {address: "http://nowhere.invalid:9090", query: "vector(1)"}}}]}}"#;
     space.apply(template);
-    let canary =
-        "{steps: [{setWeight: 50}, {pause: {}}, {analysis: {templates: [{templateName: one}]}}]}";
+    space.apply("{apiVersion: v1, kind: Service, metadata: {name: shown}, spec: {selector: {app: web}, ports: [{port: 80}]}}");
+    let canary = "{canaryService: shown, steps: [{setWeight: 50}, {pause: {}}, {analysis: {templates: [{templateName: one}]}}]}";
     let labels =
         "metadata: {name: web, labels: {argo-rollouts.argoproj.io/controller-instance-id: rights}}";
     let mine = |tag: &str| {
@@ -67,6 +67,7 @@ async fn the_rights_of_rbac_yaml_are_enough() {
     space.apply(&mine("2"));
     let paused = space.reaches("web", "it waits", at(1, "Paused")).await;
     space.noted("web", "RolloutPaused", 1).await;
+    space.noted("web", "SwitchService", 2).await;
     space.command("web", "promote", "true");
     let run = format!("web-{}-2-2", paused.current_pod_hash.unwrap());
     let measured = |run: Option<&AnalysisRun>| {

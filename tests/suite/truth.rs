@@ -64,6 +64,7 @@ impl Watcher for Scribe {
             Write::PatchRollout { .. }
             | Write::DeleteReplicaSet { .. }
             | Write::CreateRun(_)
+            | Write::PatchService(_)
             | Write::TerminateRun { .. }
             | Write::DeleteRun { .. } => return,
         };

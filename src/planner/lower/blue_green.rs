@@ -86,6 +86,13 @@ pub(super) fn lower_blue_green(wire: &BlueGreenStrategy, faults: &mut Vec<Fault>
             faults,
         ),
         slos: slos.as_ref().and_then(|s| {
+            if s.starting_step.is_some_and(|n| n > 0) {
+                faults.push(Fault::invalid(
+                    &at("slos.startingStep"),
+                    s.starting_step.unwrap_or(0),
+                    "blueGreen has no steps: the objectives are checked after the switch; remove it",
+                ));
+            }
             crate::planner::slo::lower(s, &at("slos"))
                 .map_err(|more| faults.extend(more))
                 .ok()

@@ -36,13 +36,10 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
         analyze_first_deployment,
     } = wire;
     let unsupported = [
-        ("canaryService", canary_service.is_some()),
-        ("stableService", stable_service.is_some()),
         ("trafficRouting", traffic_routing.is_some()),
         ("antiAffinity", anti_affinity.is_some()),
         ("canaryMetadata", canary_metadata.is_some()),
         ("stableMetadata", stable_metadata.is_some()),
-        ("pingPong", ping_pong.is_some()),
     ];
     for (name, is_set) in unsupported {
         if is_set {
@@ -52,6 +49,11 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
     traffic::check(wire, faults);
     let routers = Routers::of(wire);
     let has_router = routers.is_set();
+    let service = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+    let (canary_service, stable_service) = (service(canary_service), service(stable_service));
+    if ping_pong.is_some() && has_router {
+        faults.push(Fault::unsupported(&format!("{CANARY}.pingPong")));
+    }
     if let Some(seconds) = scale_down_delay_seconds {
         let path = format!("{CANARY}.scaleDownDelaySeconds");
         faults.push(if has_router {
@@ -118,6 +120,8 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
         .filter_map(|(i, step)| lower_step(i, step, routers, faults))
         .collect();
     Canary {
+        canary_service,
+        stable_service,
         step_hash: revision::step_hash(steps.as_deref()),
         max_surge,
         max_unavailable: if is_constant {

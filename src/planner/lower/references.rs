@@ -5,17 +5,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::Value;
 
+use crate::api::Rollout;
 use crate::api::analysis::AnalysisTemplateSpec;
 use crate::api::canary::RolloutAnalysis;
-use crate::api::{POD_HASH_LABEL, Rollout};
 use crate::planner::analysis::template::{self, Found, RunRequest, build_run};
 use crate::planner::fault::Fault;
-use crate::planner::observed::TemplateRef;
-
-/// Annotation of a Service that a Rollout manages.
-const MANAGED_BY: &str = "rollout.argoproj.io/managed-by-rollouts";
+use crate::planner::observed::{ServiceSeen, TemplateRef};
+use crate::planner::services::misfits;
 
 /// Objects of the Rollout's namespace, and those of the whole cluster.
 #[derive(Clone, Debug, Default)]
@@ -187,29 +186,15 @@ fn check_service(
     service: &Value,
     faults: &mut Vec<Fault>,
 ) {
-    let Reference { path, name, .. } = reference;
-    let labels = rollout.spec.template.as_ref().map(|t| t.labels());
-    let selector = service.pointer("/spec/selector").and_then(Value::as_object);
     // With workloadRef the labels are the workload's.
-    if let Some(labels) = labels {
-        for (key, value) in selector.into_iter().flatten() {
-            let is_ours = key == POD_HASH_LABEL;
-            if !is_ours && labels.get(key).map(String::as_str) != value.as_str() {
-                let message = format!("Service {name:?} has unmatch label {key:?} in rollout");
-                faults.push(Fault::invalid(path, format!("{name:?}"), message));
-            }
-        }
-    }
-    let managed_by = service
-        .pointer("/metadata/annotations")
-        .and_then(|a| a.get(MANAGED_BY));
+    let labels = rollout.spec.template.as_ref().map(|t| t.labels());
     let own = rollout.metadata.name.as_deref().unwrap_or_default();
-    if managed_by
-        .and_then(Value::as_str)
-        .is_some_and(|other| other != own)
-    {
-        let message = format!("Service {name:?} is managed by another Rollout");
-        faults.push(Fault::invalid(path, format!("{name:?}"), message));
+    let Ok(service) = ServiceSeen::deserialize(service) else {
+        return;
+    };
+    let value = format!("{:?}", reference.name);
+    for message in misfits(&service, own, labels.as_ref()) {
+        faults.push(Fault::invalid(&reference.path, &value, message));
     }
 }
 

@@ -73,7 +73,8 @@ pub(super) fn matches(selector: &Selector, labels: &BTreeMap<String, String>) ->
         })
 }
 
-fn text(selector: &Selector) -> String {
+/// A selector as clients of the scale sub-resource read it: `app=web,tier in (a,b)`.
+pub(crate) fn text(selector: &Selector) -> String {
     let mut parts: Vec<String> = selector
         .match_labels
         .iter()

@@ -93,8 +93,6 @@ fn all_faults_come_at_once_with_their_paths() {
 #[test]
 fn what_is_not_built_is_refused_and_never_ignored() {
     let canary = [
-        ("canaryService", json!("a")),
-        ("stableService", json!("a")),
         ("trafficRouting", json!({"nginx": {"stableIngress": "x"}})),
         (
             "antiAffinity",
@@ -102,7 +100,6 @@ fn what_is_not_built_is_refused_and_never_ignored() {
         ),
         ("canaryMetadata", json!({"labels": {"a": "b"}})),
         ("stableMetadata", json!({"labels": {"a": "b"}})),
-        ("pingPong", json!({"pingService": "a", "pongService": "b"})),
     ];
     for (field, value) in canary {
         let found = faults(|s| s["strategy"]["canary"][field] = value);
@@ -135,12 +132,73 @@ fn what_is_not_built_is_refused_and_never_ignored() {
             "{field}: {found:?}"
         );
     }
-    let found = faults(|s| s["strategy"] = json!({"blueGreen": {"activeService": "a"}}));
+    for field in ["antiAffinity", "previewMetadata", "activeMetadata"] {
+        let found =
+            faults(|s| s["strategy"] = json!({"blueGreen": {"activeService": "a", field: {}}}));
+        let wanted =
+            format!("spec.strategy.blueGreen.{field}: Invalid value: is not supported yet");
+        assert!(
+            found.iter().any(|f| f.starts_with(&wanted)),
+            "{field}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn blue_green_gets_the_published_defaults() {
+    let mut spec = good();
+    spec["strategy"] = json!({"blueGreen": {"activeService": "a"}});
+    let spec = lower(&rollout(spec)).unwrap();
+    let it = spec.blue_green().unwrap();
+    assert!(it.auto_promotion_enabled);
+    assert_eq!(
+        (
+            it.auto_promotion_seconds,
+            it.scale_down_delay_seconds,
+            it.abort_scale_down_delay_seconds
+        ),
+        (0, 30, 30)
+    );
+    assert_eq!(it.max_unavailable, Bound::Percent(25));
+    assert_eq!((spec.steps().len(), spec.step_hash()), (0, None));
+}
+
+#[test]
+fn faults_of_blue_green_and_of_services_come_at_once() {
+    let found = faults(|s| {
+        s["revisionHistoryLimit"] = json!(1);
+        s["strategy"] = json!({"blueGreen": {
+            "activeService": "a", "previewService": "a", "scaleDownDelayRevisionLimit": 2,
+            "autoPromotionSeconds": -1, "slos": {"startingStep": 1, "objectives": []},
+        }});
+    });
+    for part in [
+        "blueGreen.activeService: Invalid value: \"a\": This rollout uses the same service",
+        "scaleDownDelayRevisionLimit: Invalid value: 2: This rollout's revision history limit",
+        "blueGreen.autoPromotionSeconds: Invalid value: -1",
+        "blueGreen.slos.startingStep",
+        "blueGreen.slos.objectives",
+    ] {
+        assert!(found.iter().any(|f| f.contains(part)), "{part}: {found:#?}");
+    }
+    let found = faults(|s| s["strategy"] = json!({"blueGreen": {}}));
     assert!(
         found
             .iter()
-            .any(|f| f.contains("blueGreen") && f.contains("not supported yet"))
+            .any(|f| f.contains("blueGreen.activeService: Required value")),
+        "{found:?}"
     );
+    let found = faults(|s| {
+        s["strategy"]["canary"]["canaryService"] = json!("a");
+        s["strategy"]["canary"]["stableService"] = json!("a");
+        s["strategy"]["canary"]["pingPong"] = json!({"pingService": "a", "pongService": "b"});
+    });
+    for part in [
+        "same service for the stable and canary services",
+        "Ping-pong feature works with",
+    ] {
+        assert!(found.iter().any(|f| f.contains(part)), "{part}: {found:#?}");
+    }
 }
 
 #[test]

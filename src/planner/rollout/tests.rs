@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::{PROMOTE, PodTemplate, Rollout, RolloutStatus};
+use crate::api::{PROMOTE, PodTemplate, Rollout, RolloutStatus, SCALE_DOWN_DEADLINE};
 use crate::planner::freeze::Window;
-use crate::planner::observed::{Answers, Need, RolloutSeen};
+use crate::planner::observed::{Answers, Need, RolloutSeen, ServiceSeen};
 use crate::planner::plan::{Effect, Outcome, Write};
 use crate::planner::turn::Turn;
 
@@ -33,8 +33,11 @@ struct World {
     /// Failures that turns ended with.
     failures: Vec<String>,
     freezes: Arc<Vec<Arc<Window>>>,
+    services: Vec<ServiceSeen>,
+    runs: Vec<Arc<crate::api::AnalysisRun>>,
 }
 
+mod blue_green;
 mod freeze;
 
 fn world(replicas: u32, steps: Value) -> World {
@@ -64,6 +67,8 @@ fn world(replicas: u32, steps: Value) -> World {
         no_deletes: false,
         failures: vec![],
         freezes: Arc::default(),
+        services: vec![],
+        runs: vec![],
     }
 }
 
@@ -73,7 +78,8 @@ impl World {
             now: Timestamp::from_second(self.now).unwrap(),
             rollout: RolloutSeen::of(&self.rollout),
             replica_sets: self.sets.clone(),
-            runs: vec![],
+            runs: self.runs.clone(),
+            services: self.services.clone(),
             answers: Answers {
                 template: self.rollout.spec.template.clone(),
                 replica_set_templates: self.stored.clone(),
@@ -193,6 +199,12 @@ impl World {
                 if let Some(Some(n)) = patch.annotations.get(REVISION) {
                     rs.revision = n.parse().unwrap();
                 }
+                if let Some(Some(n)) = patch.annotations.get(DESIRED_REPLICAS) {
+                    rs.desired_replicas = n.parse().ok();
+                }
+                if let Some(end) = patch.annotations.get(SCALE_DOWN_DEADLINE) {
+                    rs.scale_down_deadline = end.as_ref().map(|t| t.parse().unwrap());
+                }
                 Outcome::Done { version }
             }
             Write::DeleteReplicaSet { .. } if self.no_deletes => {
@@ -215,8 +227,33 @@ impl World {
                 self.rollout.metadata.resource_version = Some(version.clone());
                 Outcome::Done { version }
             }
-            Write::CreateRun(_) | Write::TerminateRun { .. } | Write::DeleteRun { .. } => {
-                panic!("no analysis here")
+            Write::PatchService(patch) => {
+                let target = patch.hash.clone().unwrap_or_else(|| "-".into());
+                self.writes.push(format!("{} -> {target}", patch.name));
+                let version = self.bump();
+                let service = self.services.iter_mut().find(|s| s.name == patch.name);
+                let service = service.unwrap();
+                assert_eq!(service.version, patch.version);
+                match &patch.hash {
+                    Some(hash) => service.selector.insert(POD_HASH_LABEL.into(), hash.clone()),
+                    None => service.selector.remove(POD_HASH_LABEL),
+                };
+                service.manager.clone_from(&patch.manager);
+                service.version.clone_from(&version);
+                Outcome::Done { version }
+            }
+            Write::CreateRun(run) => {
+                self.writes.push("run".into());
+                let version = self.bump();
+                let mut run = (**run).clone();
+                run.metadata.resource_version = Some(version.clone());
+                self.runs.push(Arc::new(run));
+                Outcome::Done { version }
+            }
+            Write::TerminateRun { .. } | Write::DeleteRun { .. } => {
+                self.writes.push("end run".into());
+                let version = self.bump();
+                Outcome::Done { version }
             }
         }
     }

@@ -13,6 +13,33 @@ pub(super) fn set(d: &mut Draft<'_>, sets: &Sets<'_>) {
     d.next.message = (!message.is_empty()).then_some(message);
 }
 
+/// What is left of a blueGreen update whose pods are all there.
+fn cutover(d: &Draft<'_>) -> Option<&'static str> {
+    let next = &d.next;
+    let spec = d.spec.blue_green()?;
+    let active = next
+        .blue_green
+        .as_ref()
+        .and_then(|b| b.active_selector.as_ref());
+    let is_let_go = d.spec.replicas == 0 && active.is_none() && is_complete(next);
+    if active != next.current_pod_hash.as_ref() && !is_let_go {
+        return Some("active service cutover pending");
+    }
+    if is_complete(next) {
+        return None;
+    }
+    let run = next
+        .blue_green
+        .as_ref()
+        .and_then(|b| b.post_promotion_analysis_run_status.as_ref());
+    let is_over = run.is_some_and(|r| r.status == "Successful");
+    Some(if spec.post_promotion.is_some() && !is_over {
+        "waiting for analysis to complete"
+    } else {
+        "waiting for post-promotion verification to complete"
+    })
+}
+
 fn judge(d: &Draft<'_>, sets: &Sets<'_>) -> (&'static str, String) {
     let next = &d.next;
     for c in &next.conditions {
@@ -74,6 +101,12 @@ fn judge(d: &Draft<'_>, sets: &Sets<'_>) -> (&'static str, String) {
     }
     if let Some(why) = held {
         return progressing(&format!("waiting for SLO gate: {why}"));
+    }
+    if d.spec.blue_green().is_some() {
+        return match cutover(d) {
+            Some(text) => progressing(text),
+            None => (reasons::PHASE_HEALTHY, String::new()),
+        };
     }
     let is_draining = sets
         .all()

@@ -140,7 +140,8 @@ fn is_settled(d: &mut Draft<'_>, before: Option<&str>) -> bool {
 fn is_full(d: &Draft<'_>) -> bool {
     let wanted = Some(i64::from(d.spec.replicas));
     let next = &d.next;
-    next.updated_replicas == wanted && next.available_replicas == wanted && next.replicas == wanted
+    let is_alone = next.blue_green.is_some() || next.replicas == wanted;
+    next.updated_replicas == wanted && next.available_replicas == wanted && is_alone
 }
 
 /// Progress: a step, or more new pods, more available new pods or fewer old pods than this step
@@ -151,7 +152,8 @@ fn has_progressed(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
     let moved = next.current_step_index != read.current_step_index
         || next.current_step_hash != read.current_step_hash
         || ramp_weight(next) != ramp_weight(read)
-        || next.stable_rs != read.stable_rs;
+        || next.stable_rs != read.stable_rs
+        || selectors(next) != selectors(read);
     let updated = next.updated_replicas.unwrap_or(0);
     let old = next.replicas.unwrap_or(0).saturating_sub(updated);
     let available = i64::from(sets.canary.available);
@@ -169,6 +171,25 @@ fn has_progressed(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
 fn ramp_weight(status: &crate::api::RolloutStatus) -> Option<i64> {
     let ramp = status.serin.as_ref().and_then(|s| s.ramp.as_ref());
     ramp.map(|level| level.weight)
+}
+
+/// What the Services of a blueGreen update select.
+fn selectors(status: &crate::api::RolloutStatus) -> Option<(&Option<String>, &Option<String>)> {
+    let shown = status.blue_green.as_ref()?;
+    Some((&shown.active_selector, &shown.preview_selector))
+}
+
+/// An analysis before or after the switch has no verdict yet.
+fn is_judging(status: &crate::api::RolloutStatus) -> bool {
+    let shown = status.blue_green.as_ref();
+    let runs = shown.into_iter().flat_map(|b| {
+        [
+            &b.pre_promotion_analysis_run_status,
+            &b.post_promotion_analysis_run_status,
+        ]
+    });
+    runs.flatten()
+        .any(|run| matches!(run.status.as_str(), "Pending" | "Running"))
 }
 
 fn deadline(d: &mut Draft<'_>, sets: &Sets<'_>) {
@@ -198,7 +219,7 @@ fn deadline(d: &mut Draft<'_>, sets: &Sets<'_>) {
 fn counts(d: &Draft<'_>) -> bool {
     let next = &d.next;
     let is_held = next.serin.as_ref().is_some_and(|s| s.hold.is_some());
-    if is_held || d.spec.replicas == 0 || first::is_pending(next) {
+    if is_held || d.spec.replicas == 0 || first::is_pending(next) || is_judging(next) {
         return false;
     }
     let at = cursor::index(next, d.steps());

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use serin::api::{LAST_COMMAND, RolloutStatus};
 use serin::planner::observed::Observed;
-use serin::planner::plan::{Outcome, Plan, ReplicaSetPatch, StatusWrite, Write};
+use serin::planner::plan::{Outcome, Plan, ReplicaSetPatch, ServicePatch, StatusWrite, Write};
 use serin::planner::plan_rollout;
 use serin::planner::replicas::{fenceposts, weighted_counts};
 use serin::planner::spec::{Spec, Step};
@@ -34,6 +34,33 @@ pub struct Guard {
 }
 
 impl Guard {
+    /// The active Service never selects a version without a pod that can answer, unless what it
+    /// selected before had none either.
+    fn switched(&mut self, world: &World<'_>, patch: &ServicePatch) {
+        let (Some(rollout), Some(hash)) = (world.cluster.rollout(), &patch.hash) else {
+            return;
+        };
+        let Ok(spec) = &rollout.seen.spec else { return };
+        let is_active = spec
+            .blue_green()
+            .is_some_and(|it| it.active_service == patch.name);
+        let lives = |hash: &String| {
+            let set = world.cluster.replica_set_of(hash);
+            set.is_some_and(|set| world.cluster.workloads.available(set, world.now) > 0)
+        };
+        let before = rollout.seen.status.blue_green.as_ref();
+        let before = before.and_then(|b| b.active_selector.as_ref());
+        if is_active && !lives(hash) && before.is_some_and(lives) {
+            self.breach(
+                world.now,
+                format!(
+                    "I-05: {} was switched to {hash}, which has no pods",
+                    patch.name
+                ),
+            );
+        }
+    }
+
     pub fn new(every: u32) -> (Self, Rc<RefCell<Findings>>) {
         let findings = Rc::new(RefCell::new(Findings::default()));
         (
@@ -96,6 +123,7 @@ impl Watcher for Guard {
             Write::CreateRun(run) => {
                 self.created(world.now, run.metadata.name.as_deref().unwrap_or_default());
             }
+            Write::PatchService(patch) => self.switched(world, patch),
             Write::PatchRollout { .. } | Write::TerminateRun { .. } | Write::DeleteRun { .. } => {}
         }
     }
@@ -144,6 +172,23 @@ impl Guard {
             return;
         };
         let Ok(spec) = &rollout.seen.spec else { return };
+        if let Some(blue_green) = spec.blue_green() {
+            // What clients get is never made smaller than it shall be.
+            let active = world.cluster.services.get(&blue_green.active_service);
+            let set = world.cluster.replica_sets.get(&patch.name);
+            let is_active = set.is_some_and(|set| {
+                active.and_then(|service| service.hash()) == Some(set.seen.hash.as_str())
+            });
+            if is_active && after < before.desired.min(*old) {
+                self.breach(
+                    world.now,
+                    format!(
+                        "I-01: {} behind the active Service from {old} to {after}",
+                        patch.name
+                    ),
+                );
+            }
+        }
         let Some(canary) = spec.canary() else { return };
         let fence = fenceposts(before.desired, canary.max_surge, canary.max_unavailable);
         let size = |name: &String, spec: u32| if *name == patch.name { after } else { spec };
@@ -675,7 +720,8 @@ pub fn settled(world: &World<'_>) -> Vec<String> {
                 ["InconclusiveAnalysisRun", "FailedAnalysisRun", "HeldByGate"]
                     .contains(&condition.reason.as_str())
             });
-            if !is_endless && !is_inconclusive {
+            let is_manual = spec.blue_green().is_some_and(|b| !b.auto_promotion_enabled);
+            if !is_endless && !is_inconclusive && !is_manual {
                 breaches.push(format!("PR2: paused for no reason: {status:?}"));
             }
         }
@@ -724,6 +770,7 @@ pub fn brief(write: &Write) -> String {
         Write::CreateRun(run) => format!("create run {:?}", run.metadata.name),
         Write::TerminateRun { name, .. } => format!("terminate {name}"),
         Write::DeleteRun { name, .. } => format!("delete run {name}"),
+        Write::PatchService(patch) => format!("service {} {}", patch.name, patch.to_json()),
         Write::Status(write) => {
             let value = |status: &RolloutStatus| serde_json::to_value(status).unwrap_or_default();
             let patch =

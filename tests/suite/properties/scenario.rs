@@ -31,6 +31,8 @@ pub struct Scenario {
     pub deadline_abort: bool,
     pub steps: Vec<Step>,
     pub gate: Option<&'static str>,
+    /// The blueGreen strategy in place of the canary.
+    pub blue_green: Option<Value>,
     pub lag_ms: i64,
     pub pods: [Readiness; 2],
     pub startup_ms: i64,
@@ -73,29 +75,36 @@ pub fn any() -> impl Strategy<Value = Scenario> {
         extra(),
         prop_oneof![2 => Just(None), 1 => (1_u32..4).prop_map(Some)],
         prop::option::weighted(0.25, (0_i64..150, 1_i64..90)),
+        prop_oneof![3 => Just(None), 1 => blue_green().prop_map(Some)],
     );
-    (shape, world, script, more).prop_map(|(shape, world, script, (extra, window, freeze))| {
-        let (replicas, (surge, unavailable), min_ready, deadline_abort, steps, gate) = shape;
-        let (lag_ms, pods, startup_ms) = world;
-        let mut script = script;
-        script.insert(0, (0, Verb::Image("v2".into())));
-        Scenario {
-            replicas,
-            surge,
-            unavailable,
-            min_ready,
-            deadline_abort,
-            steps,
-            gate,
-            lag_ms,
-            pods,
-            startup_ms,
-            script,
-            extra,
-            window,
-            freeze,
-        }
-    })
+    (shape, world, script, more).prop_map(
+        |(shape, world, script, (extra, window, freeze, blue_green))| {
+            let (replicas, (surge, unavailable), min_ready, deadline_abort, steps, gate) = shape;
+            let (lag_ms, pods, startup_ms) = world;
+            let mut script = script;
+            script.insert(0, (0, Verb::Image("v2".into())));
+            if blue_green.is_some() {
+                script.retain(|(_, verb)| !matches!(verb, Verb::Steps(_)));
+            }
+            Scenario {
+                replicas,
+                surge,
+                unavailable,
+                min_ready,
+                deadline_abort,
+                steps,
+                gate,
+                blue_green,
+                lag_ms,
+                pods,
+                startup_ms,
+                script,
+                extra,
+                window,
+                freeze,
+            }
+        },
+    )
 }
 
 /// Fields of our own, one or none at a time.
@@ -112,6 +121,20 @@ fn extra() -> impl Strategy<Value = Value> {
         1 => Just(json!({"slos": {"onFailure": "Pause"}})),
         1 => Just(json!({"analyzeFirstDeployment": true})),
     ]
+}
+
+fn blue_green() -> impl Strategy<Value = Value> {
+    let sizes = prop_oneof![2 => Just(None), 1 => (1_u32..4).prop_map(Some)];
+    (prop::bool::ANY, 0_u32..20, sizes, 0_u32..40, 1_u32..40).prop_map(
+        |(auto, seconds, size, delay, abort_delay)| {
+            json!({
+                "activeService": "live", "previewService": "next",
+                "autoPromotionEnabled": auto, "autoPromotionSeconds": seconds,
+                "previewReplicaCount": size,
+                "scaleDownDelaySeconds": delay, "abortScaleDownDelaySeconds": abort_delay,
+            })
+        },
+    )
 }
 
 fn bounds() -> impl Strategy<Value = (Value, Value)> {
@@ -216,6 +239,7 @@ impl Scenario {
             deadline_abort: false,
             steps: steps.to_vec(),
             gate: None,
+            blue_green: None,
             lag_ms: 0,
             pods: [Readiness::Steady, Readiness::Steady],
             startup_ms: 3_000,
@@ -239,17 +263,26 @@ impl Scenario {
             "maxUnavailable": self.unavailable,
             "steps": steps_json(&self.steps),
         });
+        let mut blue_green = self.blue_green.clone();
         if self.gate.is_some() {
-            canary["slos"] = json!({
+            let slos = json!({
                 "interval": "10s", "window": "1m",
                 "objectives": [{"query": {"name": "load", "promql": "max(load{{{canary}}})", "atMost": 1}}],
             });
+            canary["slos"] = slos.clone();
+            if let Some(blue_green) = &mut blue_green {
+                blue_green["slos"] = slos;
+            }
         }
         let mut extra = self.extra.clone();
         if self.gate.is_none() && extra.get("slos").is_some() {
             extra = json!({});
         }
         serin::api::patch::apply_merge_patch(&mut canary, &extra);
+        let strategy = match blue_green {
+            Some(blue_green) => json!({ "blueGreen": blue_green }),
+            None => json!({ "canary": canary }),
+        };
         json!({
             "apiVersion": "argoproj.io/v1alpha1",
             "kind": "Rollout",
@@ -266,7 +299,7 @@ impl Scenario {
                     "metadata": {"labels": {"app": "web"}},
                     "spec": {"containers": [{"name": "app", "image": "web:1"}]},
                 },
-                "strategy": {"canary": canary},
+                "strategy": strategy,
             },
         })
     }

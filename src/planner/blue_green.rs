@@ -1,0 +1,218 @@
+//! BlueGreen: two full versions side by side, and one switch of the active Service. Rules in order,
+//! each with the reason for its place. Knows no traffic router.
+
+use super::draft::Draft;
+use super::fast_track;
+use super::hold::ask_a_person;
+use super::observed::{Observed, ReplicaSetSeen};
+use super::plan::Event;
+use super::promotion::{first_deployment, is_full, make_stable};
+use super::revision::Sets;
+use super::services::{self, ServiceSeen};
+use super::spec::{BlueGreen, Spec};
+use super::{command, cursor, history, reasons, runs, status};
+
+mod pause;
+mod sizes;
+mod status_of;
+mod verify;
+
+pub(crate) use pause::release;
+pub(crate) use status_of::{active_set, keep as keep_status, selector};
+
+/// What the rules look at, beside the status.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    /// The strategy.
+    pub(crate) spec: &'a BlueGreen,
+    /// The active Service.
+    pub(crate) active: Option<&'a ServiceSeen>,
+    /// The preview Service.
+    pub(crate) preview: Option<&'a ServiceSeen>,
+    /// Why the update needs no judgement, where it needs none.
+    pub(crate) fast: Option<&'a str>,
+}
+
+impl<'a> View<'a> {
+    /// The view of one turn; `None` for a canary.
+    pub(crate) fn of(seen: &'a Observed, spec: &'a Spec) -> Option<Self> {
+        let spec = spec.blue_green()?;
+        let named = |name: &str| services::find(seen, name);
+        Some(Self {
+            spec,
+            active: named(&spec.active_service),
+            preview: spec.preview_service.as_deref().and_then(named),
+            fast: fast_track::on_record(&seen.rollout.status),
+        })
+    }
+
+    /// Pod hash behind the active Service.
+    pub(crate) fn active_hash(&self) -> Option<&'a str> {
+        self.active.and_then(ServiceSeen::hash)
+    }
+
+    /// True when clients get this version.
+    pub(crate) fn is_active(&self, set: &ReplicaSetSeen) -> bool {
+        self.active_hash() == Some(set.hash.as_str())
+    }
+}
+
+/// True when the preview has every pod that it shall have for now.
+pub(crate) fn is_preview_there(seen: &Observed, spec: &Spec, sets: &Sets<'_>) -> bool {
+    View::of(seen, spec).is_some_and(|view| {
+        let size = sizes::preview_size(&seen.rollout.status, spec.replicas, sets, view);
+        sizes::is_there(sets.canary, size)
+    })
+}
+
+/// Steers an update whose template is on record.
+pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
+    let Some(view) = View::of(d.seen, d.spec) else {
+        return;
+    };
+    // A person's word comes first; what it changes is put on record before anything rests on it.
+    if command::act(d, sets) || command::take_over_patches(d, sets) {
+        return;
+    }
+    // A Service that is not there or not ours stops everything that has not begun.
+    let is_untouched = d.read().stable_rs.is_none() && sets.canary.replicas == 0;
+    if !d.faults.is_empty() && is_untouched {
+        return;
+    }
+    // Without a stable version on record this is a first deployment, or a status that was lost.
+    if d.read().stable_rs.is_none() && !first_deployment(d, sets) {
+        return;
+    }
+    // Verdicts before sizes: a failed analysis must not wait for pods.
+    if runs::steer(d, sets) {
+        return;
+    }
+    d.is_stable_gone = status::is_stable_gone(d, sets);
+    // The preview is shown as soon as it exists (B1), so that people see it come up.
+    point_preview(d, sets, view);
+    sizes::scale(d, sets, view);
+    // A reference that leads nowhere makes the spec invalid: nothing is switched (A38), but sizes
+    // follow `spec.replicas`.
+    if d.faults.is_empty() && !services::let_go_at_zero(d, sets) {
+        progress(d, sets, view);
+    }
+    runs::clean_up(d, sets);
+    history::clean_up(d, sets);
+}
+
+/// True while no Service may be switched: a person froze the update, or was asked.
+fn is_frozen(d: &Draft<'_>) -> bool {
+    let asked = |reason: &str| {
+        d.read()
+            .pause_conditions
+            .iter()
+            .flatten()
+            .any(|c| c.reason == reason)
+    };
+    d.spec.paused || asked(reasons::INCONCLUSIVE_RUN)
+}
+
+fn point_preview(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
+    if is_frozen(d) || !d.faults.is_empty() || d.spec.replicas == 0 {
+        return;
+    }
+    if let Some(preview) = view.preview {
+        services::point(d, preview, &sets.canary.hash);
+    }
+}
+
+/// At most one decision a turn, on observed facts only.
+fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
+    let read = d.read();
+    if d.spec.paused {
+        return d.note("spec.paused is set: no Service is switched");
+    }
+    let is_at_rest = read.stable_rs.as_deref() == Some(sets.canary.hash.as_str());
+    if is_at_rest || read.stable_rs.is_none() {
+        return go_live(d, sets.canary, view);
+    }
+    if read.abort == Some(true) {
+        return go_back(d, sets, view);
+    }
+    if read.promote_full == Some(true) {
+        return promote_full(d, sets, view);
+    }
+    // No verdict: a person decides. Clearing the condition goes on with a new run (C8).
+    if is_frozen(d) {
+        return ask_a_person(d, sets);
+    }
+    if d.is_stable_gone {
+        return status::stable_gone(d);
+    }
+    if view.is_active(sets.canary) {
+        return verify::verify(d, sets, view);
+    }
+    // The active Service lost its hash in the middle of an update: clients get what is known good.
+    if view.active_hash().is_none()
+        && let Some(stable) = sets.stable
+    {
+        return go_live(d, stable, view);
+    }
+    if !pause::is_over(d, sets, view) {
+        return;
+    }
+    go_live(d, sets.canary, view);
+}
+
+/// Lets clients have this version: only when every pod of it is available (B1), or when what they
+/// have now is dead and this is not.
+fn go_live(d: &mut Draft<'_>, set: &ReplicaSetSeen, view: View<'_>) {
+    let Some(active) = view.active else { return };
+    if active.hash() == Some(set.hash.as_str()) && active.manager.is_some() {
+        return;
+    }
+    let is_dead = active.hash().is_some_and(|hash| {
+        let is_alive = |rs: &ReplicaSetSeen| rs.hash == hash && rs.available > 0;
+        !d.seen.replica_sets.iter().any(is_alive)
+    });
+    if d.spec.replicas > 0 && (is_full(d, set) || (is_dead && set.available > 0)) {
+        services::point(d, active, &set.hash);
+    } else {
+        d.note(format!(
+            "waiting: {} {}/{} available before Service {} is switched to it",
+            set.name, set.available, d.spec.replicas, active.name
+        ));
+    }
+}
+
+/// After an abort clients get the stable version back, as soon as it can answer.
+fn go_back(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
+    let (Some(active), Some(stable)) = (view.active, sets.stable) else {
+        return;
+    };
+    if services::may_select(active, stable) {
+        services::point(d, active, &stable.hash);
+    } else if active.hash() != Some(stable.hash.as_str()) {
+        d.note(format!(
+            "waiting for a pod of {} to go back to",
+            stable.name
+        ));
+    }
+}
+
+/// Skips every pause and analysis that is left; still only onto available pods.
+fn promote_full(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
+    let read = d.read();
+    if read
+        .pause_conditions
+        .as_ref()
+        .is_some_and(|c| !c.is_empty())
+    {
+        cursor::clear_pause(d);
+        d.event(Event::normal(
+            reasons::ROLLOUT_RESUMED,
+            "Rollout is resumed",
+        ));
+    }
+    cursor::override_hold(d);
+    if view.is_active(sets.canary) && is_full(d, sets.canary) {
+        make_stable(d, sets, "Full promotion requested");
+    } else {
+        go_live(d, sets.canary, view);
+    }
+}
