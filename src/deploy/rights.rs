@@ -66,6 +66,12 @@ pub const RIGHTS: &[Right] = &[
         "",
     ),
     right("events.k8s.io", &["events"], &["create", "patch"], ""),
+    right(
+        "custom.metrics.k8s.io, external.metrics.k8s.io",
+        &["\"*\""],
+        &["get", "list"],
+        "For the metric provider kubernetes; harmless where no adapter serves these APIs.",
+    ),
 ];
 
 /// In its own namespace: the Lease that elects the leader.

@@ -37,6 +37,8 @@ pub enum Kind {
     ReplicaSet,
     /// `v1` Secret.
     Secret,
+    /// `v1` ConfigMap.
+    ConfigMap,
     /// `events.k8s.io/v1` Event.
     Event,
     /// `coordination.k8s.io/v1` Lease.
@@ -53,6 +55,7 @@ impl Kind {
             Self::ClusterAnalysisTemplate => "ClusterAnalysisTemplate",
             Self::ReplicaSet => "ReplicaSet",
             Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
             Self::Event => "Event",
             Self::Lease => "Lease",
         }
@@ -68,6 +71,7 @@ impl Kind {
             }
             Self::ReplicaSet => ("apis/apps/v1", "replicasets"),
             Self::Secret => ("api/v1", "secrets"),
+            Self::ConfigMap => ("api/v1", "configmaps"),
             Self::Event => ("apis/events.k8s.io/v1", "events"),
             Self::Lease => ("apis/coordination.k8s.io/v1", "leases"),
         }
@@ -408,6 +412,35 @@ impl Rest {
             .body(Vec::new())
             .map_err(|e| CallError::Request(e.to_string()))?;
         parse(&self.call(Ok(request)).await?)
+    }
+
+    /// Reads a path as it is: status and body, whatever they are.
+    ///
+    /// # Errors
+    /// When there was no clear answer.
+    pub async fn raw(&self, path: &str, limit: Duration) -> Result<(u16, Vec<u8>), CallError> {
+        let request = http::Request::get(path)
+            .header(http::header::ACCEPT, "application/json")
+            .body(Body::empty())
+            .map_err(|e| CallError::Request(e.to_string()))?;
+        let exchange = async {
+            let sent = self.client.send(request).await;
+            let answer = sent.map_err(|e| CallError::from_kube(&e))?;
+            let code = answer.status().as_u16();
+            let body = answer.into_body().collect_bytes().await;
+            let body = body.map_err(|e| CallError::from_kube(&e))?;
+            Ok((code, body.into()))
+        };
+        let late = |_| {
+            let message = format!("no answer within {} s", limit.as_secs());
+            Err(CallError::Unclear {
+                message,
+                after: None,
+            })
+        };
+        tokio::time::timeout(limit, exchange)
+            .await
+            .unwrap_or_else(late)
     }
 
     async fn call(

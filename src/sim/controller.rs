@@ -421,7 +421,7 @@ impl World<'_> {
             self.controller.runs.remove(name);
             return;
         };
-        for _ in 0..2 {
+        for _ in 0..3 {
             let memory = self.controller.runs.entry(name.to_owned()).or_default();
             let seen = RunObserved {
                 now: self.now,
@@ -437,7 +437,7 @@ impl World<'_> {
             }
             // A rehearsal has no secrets: whatever is asked for has a stand-in.
             for need in plan.needs {
-                memory.args.secrets.insert(need, Ok("rehearsed".into()));
+                memory.args.keys.insert(need, Ok("rehearsed".into()));
             }
         }
     }

@@ -14,6 +14,7 @@ const DOCS: &[&str] = &[
     "docs/strategies.md",
     "docs/controller.md",
     "docs/install.md",
+    "docs/providers.md",
     "docs/differences.md",
     "CONTRIBUTING.md",
 ];

@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::args;
 use super::assess::{self, Phase};
+use super::limits;
 use super::metric::{ERROR_RETRY_MILLIS, MetricSpec, provider_names};
 use super::value::MetricValue;
 use crate::api::AnalysisRun;
@@ -36,7 +37,7 @@ pub struct RunObserved {
     pub answers: Vec<Answer>,
     /// Tasks that were started and have not answered.
     pub in_flight: BTreeSet<TaskKey>,
-    /// What became of the secrets that an earlier turn asked for.
+    /// What became of the keys that an earlier turn asked for.
     pub args: ResolvedArgs,
 }
 
@@ -66,37 +67,63 @@ pub struct Answer {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// A key of a Secret in the run's namespace.
+/// Where a key is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// A Secret in the run's namespace.
+    Secret,
+    /// A Secret in the controller's namespace.
+    ControllerSecret,
+    /// A ConfigMap in the run's namespace.
+    ConfigMap,
+}
+
+/// A key of a Secret or a ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SecretNeed {
-    /// Name of the Secret.
+pub struct KeyNeed {
+    /// Where.
+    pub source: Source,
+    /// Name of the Secret or ConfigMap.
     pub name: String,
     /// The key in it.
     pub key: String,
 }
 
-impl SecretNeed {
+impl KeyNeed {
+    /// A key of a Secret in the run's namespace.
+    pub fn secret(name: &str, key: &str) -> Self {
+        Self {
+            source: Source::Secret,
+            name: name.to_owned(),
+            key: key.to_owned(),
+        }
+    }
+
     /// The sentence for a key that is not there, as clients know it.
     pub fn missing(&self) -> String {
-        format!(
-            "key '{}' does not exist in secret '{}'",
-            self.key, self.name
-        )
+        let Self { source, name, key } = self;
+        match source {
+            Source::Secret => format!("key '{key}' does not exist in secret '{name}'"),
+            Source::ControllerSecret => format!(
+                "key '{key}' does not exist in secret '{name}' of the controller's namespace"
+            ),
+            Source::ConfigMap => format!("key '{key}' does not exist in configmap '{name}'"),
+        }
     }
 }
 
-/// Secrets that the shell has looked up. A failure that may pass (API server busy) is left out: the
+/// Keys that the shell has looked up. A failure that may pass (API server busy) is left out: the
 /// turn asks again.
 #[derive(Clone, Default)]
 pub struct ResolvedArgs {
-    /// The value, or why there is none and will be none ([`SecretNeed::missing`]).
-    pub secrets: BTreeMap<SecretNeed, Result<String, String>>,
+    /// The value, or why there is none and will be none ([`KeyNeed::missing`]).
+    pub keys: BTreeMap<KeyNeed, Result<String, String>>,
 }
 
 impl fmt::Debug for ResolvedArgs {
     /// Names only: values must not reach a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.secrets.keys()).finish()
+        f.debug_set().entries(self.keys.keys()).finish()
     }
 }
 
@@ -109,6 +136,10 @@ pub enum Task {
         key: TaskKey,
         /// The provider with all arguments and secrets filled in.
         provider: Box<MetricProvider>,
+        /// Keys of the provider's own Secret, with their values.
+        credentials: BTreeMap<String, String>,
+        /// Namespace of the run.
+        namespace: String,
         /// Time after which there is no answer.
         timeout: SignedDuration,
     },
@@ -151,8 +182,8 @@ pub struct RunPlan {
     pub settled: Vec<TaskKey>,
     /// Events about the run, to report after the write.
     pub events: Vec<Event>,
-    /// Secrets without which nothing can be measured.
-    pub needs: Vec<SecretNeed>,
+    /// Keys without which nothing can be measured.
+    pub needs: Vec<KeyNeed>,
     /// When to look again although nothing was seen to change.
     pub wake: Option<Timestamp>,
     /// The run has outlived its TTL: delete it.
@@ -166,7 +197,7 @@ pub fn plan_analysis(seen: &RunObserved) -> RunPlan {
         return after_the_end(seen, &before);
     }
     let mut turn = Turn::new(seen, before.clone());
-    turn.plan.needs = prepare::missing_secrets(seen);
+    turn.plan.needs = prepare::missing_keys(seen);
     if !turn.plan.needs.is_empty() {
         if is_told_to_end(seen) {
             turn.plan.needs.clear();
@@ -243,6 +274,8 @@ struct Prepared {
     secrets: Vec<String>,
     /// Queries as sent, where arguments made them differ from what the run says.
     resolved: BTreeMap<String, String>,
+    /// Keys of providers' own Secrets, by metric.
+    credentials: BTreeMap<String, BTreeMap<String, String>>,
     /// Second questions by metric.
     diagnoses: BTreeMap<String, Diagnosis>,
 }
@@ -547,11 +580,7 @@ impl<'a> Turn<'a> {
         }
         match self.due(metric) {
             Some(due) if due > self.seen.now => self.wake(due),
-            _ => self.plan.tasks.push(Task::Measure {
-                key,
-                provider: Box::new(metric.provider.clone()),
-                timeout: timeout(&metric.provider),
-            }),
+            _ => self.ask(key, metric.provider.clone(), run),
         }
     }
 
@@ -568,11 +597,17 @@ impl<'a> Turn<'a> {
             prometheus.query = Some(diagnosis.query.clone());
             prometheus.range_query = None;
         }
-        let timeout = timeout(&provider);
+        self.ask(key, provider, run);
+    }
+
+    fn ask(&mut self, key: TaskKey, provider: MetricProvider, run: &Prepared) {
+        let credentials = run.credentials.get(&key.metric).cloned();
         self.plan.tasks.push(Task::Measure {
             key,
+            credentials: credentials.unwrap_or_default(),
+            namespace: self.seen.run.metadata.namespace.clone().unwrap_or_default(),
+            timeout: limits::of(&provider),
             provider: Box::new(provider),
-            timeout,
         });
     }
 
@@ -633,16 +668,6 @@ fn shorten(text: &str) -> String {
         end = end.saturating_sub(1);
     }
     format!("{}…", text.get(..end).unwrap_or_default())
-}
-
-/// A provider's own time limit (P1: 30 s unless told otherwise).
-fn timeout(provider: &MetricProvider) -> SignedDuration {
-    let seconds = provider
-        .prometheus
-        .as_ref()
-        .and_then(|p| p.timeout)
-        .filter(|s| *s > 0);
-    SignedDuration::from_secs(seconds.unwrap_or(30).min(300))
 }
 
 fn metric_event(name: &str, phase: Phase) -> Event {

@@ -528,8 +528,8 @@ fn faults_of_a_spec_end_it_as_error_with_all_of_them() {
             "Unable to resolve metric arguments: failed to resolve {{args.y}}",
         ),
         (
-            json!({"metrics": [{"name": "a", "provider": {"web": {"url": "http://x"}}}]}),
-            "metric \"a\": provider Web is not supported yet",
+            json!({"metrics": [{"name": "a", "successCondition": "result > 1", "provider": {"kayenta": {"threshold": {"pass": 9}}}}]}),
+            "Analysis spec invalid: metrics[0]: kayenta.threshold needs pass and marginal; metrics[0]: kayenta judges by its threshold: leave the conditions out",
         ),
         (
             json!({"metrics": [{"name": "a", "successCondition": "results > 1", "provider": p}]}),
@@ -554,20 +554,17 @@ fn secrets_are_asked_for_filled_in_and_never_shown() {
         "args": [{"name": "token", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
     });
     let mut bench = Bench::new(spec.clone());
-    let need = |name: &str, key: &str| SecretNeed {
-        name: name.to_owned(),
-        key: key.to_owned(),
-    };
+    let need = KeyNeed::secret;
     let plan = bench.turn();
     assert!(plan.tasks.is_empty());
     assert_eq!(plan.needs, [need("auth", "token"), need("s", "k")]);
     bench
         .args
-        .secrets
+        .keys
         .insert(need("s", "k"), Ok("hush-1".to_owned()));
     bench
         .args
-        .secrets
+        .keys
         .insert(need("auth", "token"), Ok("hush-2".to_owned()));
     let plan = bench.turn();
     let Task::Measure { provider, .. } = &plan.tasks[0];
@@ -591,11 +588,11 @@ fn secrets_are_asked_for_filled_in_and_never_shown() {
     let mut bench = Bench::new(spec);
     bench
         .args
-        .secrets
+        .keys
         .insert(need("auth", "token"), Ok("x".to_owned()));
     bench
         .args
-        .secrets
+        .keys
         .insert(need("s", "k"), Err(need("s", "k").missing()));
     bench.turn();
     assert_eq!(
@@ -691,5 +688,91 @@ proptest::proptest! {
                 proptest::prop_assert!(n(r.failed) <= limit);
             }
         }
+    }
+}
+
+/// Keys of ConfigMaps, fields of the run, and a Secret whose name an argument gives.
+#[test]
+fn arguments_come_from_configmaps_fields_and_secrets() {
+    let mut bench = Bench::new(json!({
+        "metrics": [{"name": "m", "successCondition": "result > {{args.low}}", "provider": {"datadog": {
+            "query": "avg:x{run:{{args.run}}}", "secretRef": {"name": "dd-{{args.team}}"}}}}],
+        "args": [
+            {"name": "low", "valueFrom": {"configMapKeyRef": {"name": "bounds", "key": "low"}}},
+            {"name": "run", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "team", "value": "shop"},
+        ],
+    }));
+    let low = KeyNeed {
+        source: Source::ConfigMap,
+        name: "bounds".to_owned(),
+        key: "low".to_owned(),
+    };
+    assert_eq!(bench.plan().needs, vec![low.clone()]);
+    bench.args.keys.insert(low, Ok("5".to_owned()));
+    let needs = bench.plan().needs;
+    assert!(
+        needs
+            .iter()
+            .all(|n| n.name == "dd-shop" && n.source == Source::ControllerSecret)
+    );
+    for need in needs {
+        let value = match need.key.as_str() {
+            "address" => Err(need.missing()),
+            key => Ok(format!("hush-{key}")),
+        };
+        bench.args.keys.insert(need, value);
+    }
+    let plan = bench.turn();
+    let Task::Measure {
+        provider,
+        credentials,
+        namespace,
+        timeout,
+        ..
+    } = &plan.tasks[0];
+    let datadog = provider.datadog.as_ref().unwrap();
+    assert_eq!(datadog.query.as_deref(), Some("avg:x{run:r}"));
+    assert_eq!(credentials["api-key"], "hush-api-key");
+    assert!(!credentials.contains_key("address"), "it may be absent");
+    assert_eq!((namespace.as_str(), timeout.as_secs()), ("n", 10));
+    bench.answer("m", Err("hush-api-key was refused"));
+    let told = serde_json::to_string(&bench.run.status).unwrap();
+    assert!(
+        told.contains("***** was refused") && !told.contains("hush"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_provider_without_its_secret_ends_the_run_and_says_which() {
+    let mut bench = Bench::one(json!({"provider": {"influxdb": {"query": "q"}}}));
+    for need in bench.plan().needs {
+        bench.args.keys.insert(need.clone(), Err(need.missing()));
+    }
+    bench.turn();
+    assert_eq!(
+        (bench.phase().as_str(), bench.message().as_str()),
+        (
+            "Error",
+            "Unable to resolve metric arguments: key 'address' does not exist in secret 'influxdb' of the controller's namespace"
+        )
+    );
+}
+
+/// P7: the score is judged by the threshold.
+#[test]
+fn kayenta_judges_by_its_threshold() {
+    for (score, phase) in [
+        (91.0, "Successful"),
+        (80.0, "Inconclusive"),
+        (74.0, "Failed"),
+    ] {
+        let mut bench = Bench::one(
+            json!({"provider": {"kayenta": {"threshold": {"pass": 90, "marginal": 75}}}}),
+        );
+        bench.turn();
+        bench.answer("m", Ok(MetricValue::Float(score)));
+        assert_eq!(bench.phase(), phase);
     }
 }
