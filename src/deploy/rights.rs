@@ -67,6 +67,13 @@ pub const RIGHTS: &[Right] = &[
     ),
     right("events.k8s.io", &["events"], &["create", "patch"], ""),
     right(
+        "batch",
+        &["jobs"],
+        &["get", "create", "delete"],
+        "Measurements that are Jobs, and why one does not start.",
+    ),
+    right("", &["pods"], &["list"], ""),
+    right(
         "custom.metrics.k8s.io, external.metrics.k8s.io",
         &["\"*\""],
         &["get", "list"],

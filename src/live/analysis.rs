@@ -29,6 +29,8 @@ use crate::providers::{Cluster, Pool};
 
 /// Longest turn of a run.
 const TURN_LIMIT: Duration = Duration::from_secs(30);
+/// Most times that a turn is planned anew because more must be known.
+const MOST_PLANS: usize = 6;
 /// A measurement that changes no verdict is written this long after it was made, with others.
 const QUIET_WRITE: Duration = Duration::from_secs(1);
 
@@ -189,6 +191,7 @@ impl Controller {
             for task in &plan.tasks {
                 self.start(key, &uid, task);
             }
+            self.delete_jobs(&seen.run, &plan.delete_jobs).await?;
             let mut wake = plan.wake.map(instant_of);
             if let Some(status) = &plan.status {
                 let due = self.tasks.status_due(key, &uid);
@@ -223,15 +226,21 @@ impl Controller {
             answers,
             in_flight,
             args,
+            jobs: BTreeMap::new(),
         };
-        // Arguments first, then the Secrets whose names they may be part of.
-        for _ in 0..2 {
-            let plan = plan_analysis(&seen);
-            if plan.needs.is_empty() {
+        // Arguments first, then the Secrets whose names they may be part of, then Jobs.
+        for _ in 0..MOST_PLANS {
+            let mut plan = plan_analysis(&seen);
+            if plan.needs.is_empty() && plan.jobs.is_empty() {
                 return Ok((seen, plan));
             }
-            self.look_up(&key.namespace, plan.needs, &mut seen.args)
-                .await?;
+            let needs = std::mem::take(&mut plan.needs);
+            if needs.is_empty() {
+                self.call_jobs(&seen.run, &plan.jobs, &mut seen.jobs)
+                    .await?;
+            } else {
+                self.look_up(&key.namespace, needs, &mut seen.args).await?;
+            }
         }
         let plan = plan_analysis(&seen);
         Ok((seen, plan))

@@ -39,6 +39,8 @@ pub enum Kind {
     Secret,
     /// `v1` ConfigMap.
     ConfigMap,
+    /// `batch/v1` Job.
+    Job,
     /// `events.k8s.io/v1` Event.
     Event,
     /// `coordination.k8s.io/v1` Lease.
@@ -56,6 +58,7 @@ impl Kind {
             Self::ReplicaSet => "ReplicaSet",
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
+            Self::Job => "Job",
             Self::Event => "Event",
             Self::Lease => "Lease",
         }
@@ -72,6 +75,7 @@ impl Kind {
             Self::ReplicaSet => ("apis/apps/v1", "replicasets"),
             Self::Secret => ("api/v1", "secrets"),
             Self::ConfigMap => ("api/v1", "configmaps"),
+            Self::Job => ("apis/batch/v1", "jobs"),
             Self::Event => ("apis/events.k8s.io/v1", "events"),
             Self::Lease => ("apis/coordination.k8s.io/v1", "leases"),
         }
@@ -397,7 +401,19 @@ impl Rest {
             uid: Some(uid.to_owned()),
             resource_version: Some(version.to_owned()),
         });
-        self.call(target.requests().delete(target.name, &params))
+        self.delete_with(target, &params).await
+    }
+
+    /// Deletes an object as told.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn delete_with(
+        &self,
+        target: Target<'_>,
+        params: &DeleteParams,
+    ) -> Result<(), CallError> {
+        self.call(target.requests().delete(target.name, params))
             .await
             .map(drop)
     }

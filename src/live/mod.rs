@@ -12,6 +12,7 @@ mod controller;
 pub mod crds;
 pub mod events;
 pub mod http;
+mod jobs;
 pub mod lease;
 pub mod metrics;
 mod observe;

@@ -23,6 +23,7 @@ mod deploy;
 mod docs;
 mod helm;
 mod live;
+mod live_analysis;
 mod live_faults;
 mod live_index;
 mod live_lease;

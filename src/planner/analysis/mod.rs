@@ -11,9 +11,11 @@ pub mod assess;
 pub mod check;
 pub mod credentials;
 pub mod expr;
+pub mod job;
 pub mod limits;
 pub mod metric;
 pub mod run;
+pub mod stats;
 pub mod template;
 pub mod value;
 

@@ -15,8 +15,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::args;
 use super::assess::{self, Phase};
+use super::job::{JobCall, JobSeen};
 use super::limits;
-use super::metric::{ERROR_RETRY_MILLIS, MetricSpec, provider_names};
+use super::metric::{ERROR_RETRY_MILLIS, MetricSpec};
 use super::value::MetricValue;
 use crate::api::AnalysisRun;
 use crate::api::analysis::{AnalysisRunStatus, Measurement, MetricResult, RunSummary};
@@ -24,6 +25,7 @@ use crate::api::providers::MetricProvider;
 use crate::planner::plan::Event;
 use crate::planner::slo::diagnosis::{self, Diagnosis};
 
+mod jobs;
 mod prepare;
 
 /// Everything one turn of a run may look at.
@@ -39,6 +41,8 @@ pub struct RunObserved {
     pub in_flight: BTreeSet<TaskKey>,
     /// What became of the keys that an earlier turn asked for.
     pub args: ResolvedArgs,
+    /// What was seen of Jobs in this turn, by name.
+    pub jobs: BTreeMap<String, JobSeen>,
 }
 
 /// One measurement of one metric. The slot is `count + errors + 1` of the stored status.
@@ -184,6 +188,10 @@ pub struct RunPlan {
     pub events: Vec<Event>,
     /// Keys without which nothing can be measured.
     pub needs: Vec<KeyNeed>,
+    /// Jobs to create or look at before the turn can be decided: the shell does, and plans again.
+    pub jobs: Vec<JobCall>,
+    /// Names of Jobs to delete, with their pods, before the status is written.
+    pub delete_jobs: Vec<String>,
     /// When to look again although nothing was seen to change.
     pub wake: Option<Timestamp>,
     /// The run has outlived its TTL: delete it.
@@ -303,6 +311,7 @@ impl<'a> Turn<'a> {
     fn measure(&mut self, run: &Prepared) {
         for metric in &run.metrics {
             self.fold(metric, run);
+            self.fold_job(metric, run);
         }
         let told = is_told_to_end(self.seen);
         self.judge(run, told);
@@ -312,6 +321,7 @@ impl<'a> Turn<'a> {
                 .iter()
                 .any(|m| !m.is_dry_run && self.phase(m).is_bad());
         if is_ending {
+            self.end_jobs(run);
             self.judge(run, true);
         }
         if run.metrics.iter().all(|m| self.phase(m).is_completed()) {
@@ -469,7 +479,10 @@ impl<'a> Turn<'a> {
         kept.retain(|m| Phase::read(&m.phase).is_completed());
         kept.push(measurement);
         let surplus = kept.len().saturating_sub(metric.retention);
-        kept.drain(..surplus);
+        let gone: Vec<Measurement> = kept.drain(..surplus).collect();
+        self.plan
+            .delete_jobs
+            .extend(gone.iter().filter_map(jobs::name_of));
     }
 
     fn result_or_new(&mut self, metric: &MetricSpec, run: &Prepared) -> Option<&mut MetricResult> {
@@ -568,6 +581,10 @@ impl<'a> Turn<'a> {
     /// When a metric is due, measures it; when it is not, wakes in time.
     fn next_task(&mut self, metric: &MetricSpec, run: &Prepared) {
         if self.phase(metric).is_completed() {
+            return;
+        }
+        if metric.provider.job.is_some() {
+            self.next_job(metric);
             return;
         }
         let key = self.key(metric, false);

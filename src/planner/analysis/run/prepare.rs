@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{KeyNeed, Prepared, RunObserved, Source, diagnosis, provider_names};
+use super::{KeyNeed, Prepared, RunObserved, Source, diagnosis};
 use crate::api::analysis::{Metric, SecretKeyRef, ValueFrom};
 use crate::api::providers::MetricProvider;
 use crate::planner::analysis::args::{self, Values};
-use crate::planner::analysis::metric::{self, MetricSpec};
+use crate::planner::analysis::metric;
 use crate::planner::analysis::{credentials, template};
 
 /// Keys that the run names and the shell has not looked up yet.
@@ -130,7 +130,6 @@ pub(super) fn metrics(seen: &RunObserved) -> Result<Prepared, String> {
             &secrets,
         )
     })?;
-    unsupported(&metrics)?;
     let annotations = seen.run.metadata.annotations.as_ref();
     let diagnoses = annotations
         .and_then(|a| a.get(diagnosis::ANNOTATION))
@@ -253,17 +252,4 @@ fn provider_keys(
         }
     }
     Ok(values)
-}
-
-/// What this release cannot ask yet.
-fn unsupported(metrics: &[MetricSpec]) -> Result<(), String> {
-    for metric in metrics {
-        if provider_names(&metric.provider).contains(&"Job") {
-            return Err(format!(
-                "metric \"{}\": provider Job is not supported yet",
-                metric.name
-            ));
-        }
-    }
-    Ok(())
 }

@@ -11,6 +11,7 @@ struct Bench {
     answers: Vec<Answer>,
     in_flight: BTreeSet<TaskKey>,
     args: ResolvedArgs,
+    jobs: BTreeMap<String, JobSeen>,
     events: Vec<String>,
 }
 
@@ -26,6 +27,7 @@ impl Bench {
             answers: vec![],
             in_flight: BTreeSet::new(),
             args: ResolvedArgs::default(),
+            jobs: BTreeMap::new(),
             events: vec![],
         }
     }
@@ -46,6 +48,7 @@ impl Bench {
             answers: self.answers.clone(),
             in_flight: self.in_flight.clone(),
             args: self.args.clone(),
+            jobs: self.jobs.clone(),
         })
     }
 
@@ -775,4 +778,160 @@ fn kayenta_judges_by_its_threshold() {
         bench.answer("m", Ok(MetricValue::Float(score)));
         assert_eq!(bench.phase(), phase);
     }
+}
+
+const JOB: &str = "u.m.1";
+
+fn job_bench(metric: Value) -> Bench {
+    let mut all = json!({"name": "m", "provider": {"job": {
+        "metadata": {"labels": {"team": "red"}},
+        "spec": {"template": {"spec": {"containers": [{"name": "c", "image": "{{args.image}}"}]}}}}}});
+    let more = metric.as_object().unwrap().clone();
+    all.as_object_mut().unwrap().extend(more);
+    let mut bench =
+        Bench::new(json!({"metrics": [all], "args": [{"name": "image", "value": "i:1"}]}));
+    bench.run.metadata.uid = Some("u".to_owned());
+    bench
+}
+
+/// P3: created when due, written down, looked at until it ends.
+#[test]
+fn a_job_is_created_once_and_followed_to_its_end() {
+    let mut bench = job_bench(json!({}));
+    let plan = bench.plan();
+    let [JobCall::Create { name, object }] = plan.jobs.as_slice() else {
+        panic!("{:?}", plan.jobs);
+    };
+    assert_eq!(name, JOB);
+    assert_eq!(
+        object["spec"]["template"]["spec"]["containers"][0]["image"],
+        "i:1"
+    );
+    assert_eq!(
+        object["metadata"]["labels"],
+        json!({"team": "red", "analysisrun.argoproj.io/uid": "u"})
+    );
+    assert_eq!(
+        object["metadata"]["ownerReferences"][0]["kind"],
+        "AnalysisRun"
+    );
+    bench.jobs.insert(JOB.to_owned(), JobSeen::Running);
+    let plan = bench.turn();
+    assert!(plan.jobs.is_empty() && plan.wake.is_some() && plan.urgent);
+    let begun = bench.run.status.clone().unwrap();
+    // The next turn looks, and writes nothing while the Job goes on.
+    bench.jobs.clear();
+    bench.wait(5);
+    assert_eq!(
+        bench.plan().jobs,
+        [JobCall::Look {
+            name: JOB.to_owned()
+        }]
+    );
+    bench.jobs.insert(JOB.to_owned(), JobSeen::Running);
+    assert_eq!(bench.plan().status, None);
+    for (end, phase, message) in [
+        (JobSeen::Complete, "Successful", None),
+        (
+            JobSeen::Failed("backoff limit".to_owned()),
+            "Failed",
+            Some("backoff limit"),
+        ),
+        (
+            JobSeen::NoImage("ErrImagePull".to_owned()),
+            "Inconclusive",
+            Some("an image of job u.m.1 cannot be had: ErrImagePull"),
+        ),
+    ] {
+        bench.run.status = Some(begun.clone());
+        bench.jobs.insert(JOB.to_owned(), end);
+        let plan = bench.turn();
+        assert_eq!(bench.phase(), phase);
+        assert_eq!(plan.delete_jobs.len(), usize::from(phase == "Inconclusive"));
+        let result = &bench
+            .run
+            .status
+            .as_ref()
+            .unwrap()
+            .metric_results
+            .as_ref()
+            .unwrap()[0];
+        let last = result.measurements.as_ref().unwrap();
+        assert_eq!(last.len(), 1, "one measurement, not two");
+        assert_eq!(last[0].message.as_deref(), message);
+        assert_eq!(last[0].metadata.as_ref().unwrap()["job-name"], JOB);
+        assert!(last[0].started_at.is_some() && last[0].finished_at.is_some());
+    }
+}
+
+/// A Job that cannot be had is an Error, tried again as another Job.
+#[test]
+fn a_job_that_is_refused_or_deleted_is_tried_again() {
+    let mut bench = job_bench(json!({"consecutiveErrorLimit": 1}));
+    bench.jobs.insert(
+        JOB.to_owned(),
+        JobSeen::Refused("spec is invalid".to_owned()),
+    );
+    let plan = bench.turn();
+    assert_eq!(bench.phase(), "Running");
+    bench.now = plan.wake.unwrap();
+    let [JobCall::Create { name, .. }] = &bench.plan().jobs[..] else {
+        panic!("nothing is tried again");
+    };
+    assert_eq!(name, "u.m.2");
+    bench.jobs.insert("u.m.2".to_owned(), JobSeen::Foreign);
+    bench.turn();
+    assert_eq!(bench.phase(), "Error");
+    assert!(
+        bench.message().contains("is not of this run"),
+        "{}",
+        bench.message()
+    );
+}
+
+/// N13: a run that is told to end deletes its Job, which was no measurement then.
+#[test]
+fn a_run_that_ends_deletes_its_job() {
+    let mut bench = job_bench(json!({"inconclusiveLimit": 1}));
+    bench.jobs.insert(JOB.to_owned(), JobSeen::Running);
+    bench.turn();
+    bench.run.spec.terminate = Some(true);
+    bench.jobs.clear();
+    let plan = bench.turn();
+    assert_eq!(plan.delete_jobs, [JOB]);
+    assert_eq!(bench.phase(), "Successful");
+    assert_eq!(bench.message(), "Run Terminated");
+    let result = &bench
+        .run
+        .status
+        .as_ref()
+        .unwrap()
+        .metric_results
+        .as_ref()
+        .unwrap()[0];
+    let last = &result.measurements.as_ref().unwrap()[0];
+    assert_eq!(
+        (last.phase.as_str(), last.message.as_deref()),
+        ("Inconclusive", Some("Metric Terminated"))
+    );
+}
+
+/// Jobs go with the measurements that are no longer kept.
+#[test]
+fn jobs_beyond_the_retention_are_deleted() {
+    let mut bench = job_bench(json!({"count": 3, "interval": "1m"}));
+    bench.run.spec.measurement_retention =
+        serde_json::from_value(json!([{"metricName": "m", "limit": 1}])).unwrap();
+    let mut deleted = vec![];
+    for slot in 1..=3 {
+        let name = format!("u.m.{slot}");
+        bench.jobs = BTreeMap::from([(name.clone(), JobSeen::Running)]);
+        bench.turn();
+        bench.jobs.insert(name, JobSeen::Complete);
+        let plan = bench.turn();
+        deleted.extend(plan.delete_jobs);
+        bench.now = plan.wake.unwrap_or(bench.now);
+    }
+    assert_eq!(bench.phase(), "Successful");
+    assert_eq!(deleted, ["u.m.1", "u.m.2"]);
 }
