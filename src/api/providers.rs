@@ -32,6 +32,16 @@ wire! {
         pub influxdb: Option<InfluxdbMetric>,
         /// A GraphQL query to SkyWalking.
         pub skywalking: Option<SkyWalkingMetric>,
+        /// A PromQL query to Google Cloud Monitoring. An addition of serin.
+        pub google_cloud_monitoring: Option<GoogleCloudMonitoringMetric>,
+        /// A metric selector for Dynatrace. An addition of serin.
+        pub dynatrace: Option<DynatraceMetric>,
+        /// A metric of an Azure resource. An addition of serin.
+        pub azure_monitor: Option<AzureMonitorMetric>,
+        /// A search in Splunk. An addition of serin.
+        pub splunk: Option<SplunkMetric>,
+        /// The custom or external metrics API of the cluster. An addition of serin.
+        pub kubernetes: Option<KubernetesMetric>,
         /// A provider plugin by name, with the fields that it wants.
         #[schemars(schema_with = "super::schema::any_object")]
         pub plugin: Option<BTreeMap<String, Value>>,
@@ -346,5 +356,77 @@ wire! {
         pub query: Option<String>,
         /// How far back to look, such as 5m, which is the default.
         pub interval: Option<String>,
+    }
+
+    /// A PromQL query to Google Cloud Monitoring; the answer is a list of numbers.
+    pub struct GoogleCloudMonitoringMetric {
+        /// The project that holds the metrics.
+        pub project: Option<String>,
+        /// The query, in PromQL.
+        pub query: Option<String>,
+        /// Secret that holds the key of a service account; default google-cloud-monitoring. Where
+        /// there is none, the controller's own identity on Google Cloud asks.
+        pub secret_ref: Option<SecretRef>,
+    }
+
+    /// A metric selector for Dynatrace; the answer is a list of numbers.
+    pub struct DynatraceMetric {
+        /// The selector, such as builtin:service.errors.total.rate:filter(…).
+        pub metric_selector: Option<String>,
+        /// Which entities are looked at.
+        pub entity_selector: Option<String>,
+        /// How far back to look, such as 5m, which is the default.
+        pub interval: Option<String>,
+        /// Secret that holds address and api-token; default dynatrace.
+        pub secret_ref: Option<SecretRef>,
+    }
+
+    /// A metric of an Azure resource; the answer is a list of numbers.
+    pub struct AzureMonitorMetric {
+        /// The resource: /subscriptions/…/providers/….
+        pub resource_id: Option<String>,
+        /// Name of the metric.
+        pub metric_name: Option<String>,
+        /// Namespace of the metric, where the resource has several.
+        pub metric_namespace: Option<String>,
+        /// How values are added up: Average (default), Total, Count, Minimum or Maximum.
+        pub aggregation: Option<String>,
+        /// Filter for dimensions, in OData.
+        pub filter: Option<String>,
+        /// How far back to look, such as 5m, which is the default.
+        pub interval: Option<String>,
+        /// Secret that holds tenant-id, client-id and client-secret; default azure-monitor.
+        pub secret_ref: Option<SecretRef>,
+    }
+
+    /// A search in Splunk; the answer is a list of rows.
+    pub struct SplunkMetric {
+        /// The search, in SPL.
+        pub query: Option<String>,
+        /// How far back to look, such as 5m, which is the default.
+        pub interval: Option<String>,
+        /// Secret that holds address and token; default splunk.
+        pub secret_ref: Option<SecretRef>,
+    }
+
+    /// The custom or external metrics API of the cluster; the answer is a list of numbers. Always in
+    /// the namespace of the run.
+    pub struct KubernetesMetric {
+        /// Name of the metric.
+        pub metric: Option<String>,
+        /// Label selector for the metric.
+        pub selector: Option<String>,
+        /// The objects that the metric is about; absent for an external metric.
+        pub object: Option<KubernetesMetricObject>,
+    }
+
+    /// The objects that a custom metric is about.
+    pub struct KubernetesMetricObject {
+        /// Resource in the plural, with its group if it has one: pods, services, ingresses.networking.k8s.io.
+        pub resource: Option<String>,
+        /// Name of one object; not together with selector.
+        pub name: Option<String>,
+        /// Label selector for objects; not together with name.
+        pub selector: Option<String>,
     }
 }

@@ -16,6 +16,7 @@ use crate::live;
 use crate::live::lease::Election;
 use crate::live::settings::Settings;
 use crate::providers::address::AllowList;
+use crate::providers::aws::Environment;
 use crate::providers::{Pool, PoolConfig};
 
 /// Namespace of the Lease where nothing names another.
@@ -105,6 +106,13 @@ pub struct Args {
     /// Let manifests switch off the verification of certificates of metric providers.
     #[arg(long, env = "SERIN_ALLOW_INSECURE_PROVIDERS")]
     pub allow_insecure_providers: bool,
+    /// PEM file with authorities that metric providers' certificates may come from, besides the
+    /// system's; read again when it changes.
+    #[arg(long, env = "SERIN_PROVIDER_CA_FILE", value_name = "FILE")]
+    pub provider_ca_file: Option<PathBuf>,
+    /// YAML file that says where metric plugins are (docs/providers.md); read at every question.
+    #[arg(long, env = "SERIN_PLUGINS", value_name = "FILE")]
+    pub plugins: Option<PathBuf>,
 }
 
 /// How log lines look.
@@ -138,8 +146,27 @@ fn pool(args: &Args, prometheus: Option<String>) -> anyhow::Result<Pool> {
         prometheus,
         allow,
         allow_insecure: args.allow_insecure_providers,
+        ca_file: args.provider_ca_file.clone(),
+        plugins: args.plugins.clone(),
+        aws: aws(),
     };
     Pool::new(config, live::clock::now).context("no client for metric providers")
+}
+
+/// The variables that AWS sets in pods.
+fn aws() -> Environment {
+    Environment {
+        access_key_id: env("AWS_ACCESS_KEY_ID"),
+        secret_access_key: env("AWS_SECRET_ACCESS_KEY"),
+        session_token: env("AWS_SESSION_TOKEN"),
+        region: env("AWS_REGION").or_else(|| env("AWS_DEFAULT_REGION")),
+        role_arn: env("AWS_ROLE_ARN"),
+        web_identity_token_file: env("AWS_WEB_IDENTITY_TOKEN_FILE").map(PathBuf::from),
+        container_credentials: env("AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+        container_token_file: env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").map(PathBuf::from),
+        sts_endpoint: env("AWS_ENDPOINT_URL_STS"),
+        cloud_watch_endpoint: env("AWS_ENDPOINT_URL_CLOUDWATCH"),
+    }
 }
 
 fn start_logging(args: &Args) -> anyhow::Result<()> {
@@ -211,8 +238,16 @@ fn settings(args: &Args, config: &kube::Config) -> anyhow::Result<Settings> {
         metrics_address: args.metrics_bind_address,
         health_address: args.health_bind_address,
         concurrency: args.concurrency,
+        own_namespace: own_namespace(args),
         instance: identity,
     })
+}
+
+/// Where the controller itself lives.
+fn own_namespace(args: &Args) -> String {
+    env("POD_NAMESPACE")
+        .or_else(|| args.leader_election_namespace.clone())
+        .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
 }
 
 fn election(args: &Args, instance_id: Option<&str>, identity: &str) -> Election {

@@ -82,6 +82,19 @@ pub const RIGHTS: &[Right] = &[
     ),
     right("", &["services"], &["get", "list", "watch", "patch"], ""),
     right("events.k8s.io", &["events"], &["create", "patch"], ""),
+    right(
+        "batch",
+        &["jobs"],
+        &["get", "create", "delete"],
+        "Measurements that are Jobs, and why one does not start.",
+    ),
+    right("", &["pods"], &["list"], ""),
+    right(
+        "custom.metrics.k8s.io, external.metrics.k8s.io",
+        &["\"*\""],
+        &["get", "list"],
+        "For the metric provider kubernetes; harmless where no adapter serves these APIs.",
+    ),
 ];
 
 /// In its own namespace: the Lease that elects the leader.

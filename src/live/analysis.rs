@@ -22,13 +22,15 @@ use crate::api::AnalysisRun;
 use crate::api::analysis::AnalysisRunStatus;
 use crate::api::patch::to_merge_patch;
 use crate::planner::analysis::run::{
-    Answer, ResolvedArgs, RunObserved, RunPlan, SecretNeed, Task, TaskKey, plan_analysis,
+    Answer, KeyNeed, ResolvedArgs, RunObserved, RunPlan, Source, Task, TaskKey, plan_analysis,
 };
 use crate::planner::plan::Outcome;
-use crate::providers::Pool;
+use crate::providers::{Cluster, Pool};
 
 /// Longest turn of a run.
 const TURN_LIMIT: Duration = Duration::from_secs(30);
+/// Most times that a turn is planned anew because more must be known.
+const MOST_PLANS: usize = 6;
 /// A measurement that changes no verdict is written this long after it was made, with others.
 const QUIET_WRITE: Duration = Duration::from_secs(1);
 
@@ -62,6 +64,11 @@ impl Tasks {
             pool,
             runs: Mutex::default(),
         }
+    }
+
+    /// Hands the API server to providers that ask it.
+    pub(super) fn connect(&self, cluster: Arc<dyn Cluster>) {
+        self.pool.connect(cluster);
     }
 
     /// Ends every task of a run and drops its answers.
@@ -184,6 +191,7 @@ impl Controller {
             for task in &plan.tasks {
                 self.start(key, &uid, task);
             }
+            self.delete_jobs(&seen.run, &plan.delete_jobs).await?;
             let mut wake = plan.wake.map(instant_of);
             if let Some(status) = &plan.status {
                 let due = self.tasks.status_due(key, &uid);
@@ -203,7 +211,7 @@ impl Controller {
         Ok(Rest::Failed(None))
     }
 
-    /// Plans a turn; secrets are read when asked for, used once and dropped.
+    /// Plans a turn; keys are read when asked for, used once and dropped.
     async fn decide_run(
         &self,
         key: &ObjectKey,
@@ -218,46 +226,101 @@ impl Controller {
             answers,
             in_flight,
             args,
+            jobs: BTreeMap::new(),
         };
-        let plan = plan_analysis(&seen);
-        if plan.needs.is_empty() {
-            return Ok((seen, plan));
-        }
-        for need in plan.needs {
-            let value = self.secret(&key.namespace, &need).await?;
-            seen.args.secrets.insert(need, value);
+        // Arguments first, then the Secrets whose names they may be part of, then Jobs.
+        for _ in 0..MOST_PLANS {
+            let mut plan = plan_analysis(&seen);
+            if plan.needs.is_empty() && plan.jobs.is_empty() {
+                return Ok((seen, plan));
+            }
+            let needs = std::mem::take(&mut plan.needs);
+            if needs.is_empty() {
+                self.call_jobs(&seen.run, &plan.jobs, &mut seen.jobs)
+                    .await?;
+            } else {
+                self.look_up(&key.namespace, needs, &mut seen.args).await?;
+            }
         }
         let plan = plan_analysis(&seen);
         Ok((seen, plan))
     }
 
-    /// One key of a Secret in the run's own namespace, or why there is none.
-    async fn secret(
+    /// Reads each Secret and ConfigMap once, and takes from it every key that is asked for.
+    async fn look_up(
         &self,
         namespace: &str,
-        need: &SecretNeed,
-    ) -> Result<Result<String, String>, CallError> {
+        needs: Vec<KeyNeed>,
+        args: &mut ResolvedArgs,
+    ) -> Result<(), CallError> {
+        let mut objects: BTreeMap<(Source, String), Vec<KeyNeed>> = BTreeMap::new();
+        for need in needs {
+            let object = (need.source, need.name.clone());
+            objects.entry(object).or_default().push(need);
+        }
+        for ((source, name), needs) in objects {
+            let found = self.keys_of(namespace, source, &name).await?;
+            for need in needs {
+                let value = match &found {
+                    Ok(keys) => keys.get(&need.key).cloned().ok_or_else(|| need.missing()),
+                    Err(Some(why)) => Err(why.clone()),
+                    Err(None) => Err(need.missing()),
+                };
+                args.keys.insert(need, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// All keys of a Secret or ConfigMap; or why they cannot be read, where it is there.
+    async fn keys_of(
+        &self,
+        namespace: &str,
+        source: Source,
+        name: &str,
+    ) -> Result<Result<BTreeMap<String, String>, Option<String>>, CallError> {
         #[derive(Deserialize)]
         struct Secret {
             #[serde(default)]
             data: BTreeMap<String, k8s_openapi::ByteString>,
         }
-        let target = Target {
-            kind: Kind::Secret,
+        #[derive(Deserialize)]
+        struct ConfigMap {
+            #[serde(default)]
+            data: BTreeMap<String, String>,
+        }
+        let work = &self.clients.work;
+        let target = |kind, namespace| Target {
+            kind,
             namespace,
-            name: &need.name,
+            name,
         };
-        match self.clients.work.get::<Secret>(target).await {
-            Ok(mut secret) => Ok(secret
-                .data
-                .remove(&need.key)
-                .and_then(|bytes| String::from_utf8(bytes.0).ok())
-                .ok_or_else(|| need.missing())),
-            Err(CallError::NotFound(_)) => Ok(Err(need.missing())),
-            Err(CallError::Refused { message, .. }) => Ok(Err(format!(
-                "secret '{}' cannot be read: {message}: give the controller a Role for it",
-                need.name
-            ))),
+        let secret = async |namespace| {
+            let secret = work.get::<Secret>(target(Kind::Secret, namespace)).await?;
+            let text = |bytes: k8s_openapi::ByteString| String::from_utf8(bytes.0).ok();
+            let keys = secret.data.into_iter();
+            Ok(keys.filter_map(|(k, v)| Some((k, text(v)?))).collect())
+        };
+        let read = match source {
+            Source::Secret => secret(namespace).await,
+            Source::ControllerSecret => secret(self.settings.own_namespace.as_str()).await,
+            Source::ConfigMap => work
+                .get::<ConfigMap>(target(Kind::ConfigMap, namespace))
+                .await
+                .map(|map| map.data),
+        };
+        match read {
+            Ok(keys) => Ok(Ok(keys)),
+            Err(CallError::NotFound(_)) => Ok(Err(None)),
+            Err(CallError::Refused { message, .. }) => {
+                let kind = match source {
+                    Source::Secret | Source::ControllerSecret => "secret",
+                    Source::ConfigMap => "configmap",
+                };
+                Ok(Err(Some(format!(
+                    "{kind} '{name}' cannot be read: {message}: give the controller a Role for it"
+                ))))
+            }
             Err(error) => Err(error),
         }
     }

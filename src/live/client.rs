@@ -43,6 +43,10 @@ pub enum Kind {
     Service,
     /// `v1` Secret.
     Secret,
+    /// `v1` ConfigMap.
+    ConfigMap,
+    /// `batch/v1` Job.
+    Job,
     /// `events.k8s.io/v1` Event.
     Event,
     /// `coordination.k8s.io/v1` Lease.
@@ -62,6 +66,8 @@ impl Kind {
             Self::ReplicaSet => "ReplicaSet",
             Self::Service => "Service",
             Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+            Self::Job => "Job",
             Self::Event => "Event",
             Self::Lease => "Lease",
         }
@@ -80,6 +86,8 @@ impl Kind {
             Self::ReplicaSet => ("apis/apps/v1", "replicasets"),
             Self::Service => ("api/v1", "services"),
             Self::Secret => ("api/v1", "secrets"),
+            Self::ConfigMap => ("api/v1", "configmaps"),
+            Self::Job => ("apis/batch/v1", "jobs"),
             Self::Event => ("apis/events.k8s.io/v1", "events"),
             Self::Lease => ("apis/coordination.k8s.io/v1", "leases"),
         }
@@ -405,7 +413,19 @@ impl Rest {
             uid: Some(uid.to_owned()),
             resource_version: Some(version.to_owned()),
         });
-        self.call(target.requests().delete(target.name, &params))
+        self.delete_with(target, &params).await
+    }
+
+    /// Deletes an object as told.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn delete_with(
+        &self,
+        target: Target<'_>,
+        params: &DeleteParams,
+    ) -> Result<(), CallError> {
+        self.call(target.requests().delete(target.name, params))
             .await
             .map(drop)
     }
@@ -420,6 +440,35 @@ impl Rest {
             .body(Vec::new())
             .map_err(|e| CallError::Request(e.to_string()))?;
         parse(&self.call(Ok(request)).await?)
+    }
+
+    /// Reads a path as it is: status and body, whatever they are.
+    ///
+    /// # Errors
+    /// When there was no clear answer.
+    pub async fn raw(&self, path: &str, limit: Duration) -> Result<(u16, Vec<u8>), CallError> {
+        let request = http::Request::get(path)
+            .header(http::header::ACCEPT, "application/json")
+            .body(Body::empty())
+            .map_err(|e| CallError::Request(e.to_string()))?;
+        let exchange = async {
+            let sent = self.client.send(request).await;
+            let answer = sent.map_err(|e| CallError::from_kube(&e))?;
+            let code = answer.status().as_u16();
+            let body = answer.into_body().collect_bytes().await;
+            let body = body.map_err(|e| CallError::from_kube(&e))?;
+            Ok((code, body.into()))
+        };
+        let late = |_| {
+            let message = format!("no answer within {} s", limit.as_secs());
+            Err(CallError::Unclear {
+                message,
+                after: None,
+            })
+        };
+        tokio::time::timeout(limit, exchange)
+            .await
+            .unwrap_or_else(late)
     }
 
     async fn call(

@@ -16,6 +16,7 @@ use super::stores::{Index, Key};
 use super::watch::Health;
 use crate::api::providers::MetricProvider;
 use crate::api::{AnalysisRun, RolloutStatus};
+use crate::planner::analysis::metric::provider_names;
 use crate::planner::observed::RolloutSeen;
 use crate::planner::reasons;
 
@@ -309,38 +310,10 @@ fn first(value: &str) -> Option<f64> {
 
 /// The type's name as metrics tell it (contract P16).
 fn provider(provider: &MetricProvider) -> &'static str {
-    let MetricProvider {
-        prometheus,
-        kayenta,
-        web,
-        datadog,
-        wavefront,
-        new_relic,
-        job,
-        cloud_watch,
-        graphite,
-        influxdb,
-        skywalking,
-        plugin,
-    } = provider;
-    let table = [
-        (prometheus.is_some(), "Prometheus"),
-        (kayenta.is_some(), "Kayenta"),
-        (web.is_some(), "Web"),
-        (datadog.is_some(), "Datadog"),
-        (wavefront.is_some(), "Wavefront"),
-        (new_relic.is_some(), "NewRelic"),
-        (job.is_some(), "Job"),
-        (cloud_watch.is_some(), "CloudWatch"),
-        (graphite.is_some(), "Graphite"),
-        (influxdb.is_some(), "Influxdb"),
-        (skywalking.is_some(), "skywalking"),
-        (plugin.is_some(), "RPCPlugin"),
-    ];
-    table
-        .into_iter()
-        .find(|(is_set, _)| *is_set)
-        .map_or("", |(_, name)| name)
+    provider_names(provider)
+        .first()
+        .copied()
+        .unwrap_or_default()
 }
 
 impl Metrics {

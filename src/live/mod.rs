@@ -13,6 +13,7 @@ pub mod crds;
 pub mod events;
 mod freezes;
 pub mod http;
+mod jobs;
 pub mod lease;
 pub mod metrics;
 mod observe;

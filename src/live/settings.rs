@@ -22,6 +22,8 @@ pub struct Settings {
     pub health_address: SocketAddr,
     /// Turns at the same time.
     pub concurrency: usize,
+    /// Namespace of the controller: where the Secrets of metric providers are.
+    pub own_namespace: String,
     /// Name of this process in events.
     pub instance: String,
 }

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::analysis::Tasks;
-use super::client::{Clients, Kind};
+use super::client::{Clients, Kind, Rest};
 use super::controller::Controller;
 use super::crds::Definitions;
 use super::events::Events;
@@ -18,10 +20,12 @@ use super::queue::Queue;
 use super::settings::Settings;
 use super::stores::Index;
 use super::watch::{Absence, Change, Feed, Health, Versioned};
-use crate::providers::Pool;
+use crate::providers::{Cluster, Pool};
 
 /// Objects per page of a list: few, because a page is in memory twice while it is read.
 const PAGE: u32 = 100;
+/// Longest time that an adapter of metrics is waited for.
+const METRICS_LIMIT: Duration = Duration::from_secs(30);
 /// Longest time that waiting events are given when the process ends.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -76,6 +80,8 @@ pub async fn run(
         settings,
     });
     faces.show(&controller);
+    let rest = controller.clients.work.clone();
+    controller.tasks.connect(Arc::new(MetricsApi(rest)));
     // Streams are aborted with the set when this function returns.
     let mut streams = tokio::task::JoinSet::new();
     follow(&controller, &mut streams);
@@ -192,6 +198,20 @@ fn spawn<T>(
         feed.follow(move |change| this.wake(apply(&index, change)))
             .await;
     });
+}
+
+/// The metrics APIs of the cluster, for the provider that asks them.
+struct MetricsApi(Rest);
+
+impl Cluster for MetricsApi {
+    fn get(&self, path: String) -> BoxFuture<'static, Result<(u16, Vec<u8>), String>> {
+        let rest = self.0.clone();
+        async move {
+            let answer = rest.raw(&path, METRICS_LIMIT).await;
+            answer.map_err(|_| "no clear answer from the API server".to_owned())
+        }
+        .boxed()
+    }
 }
 
 /// What the faces show: nothing much until the controller is wired up.

@@ -509,6 +509,7 @@ fn request(
         annotations: annotations(d, sets),
         templates,
         args: arguments(d, sets, analysis),
+        owner: owner(d),
         dry_run: analysis.dry_run.clone().unwrap_or_default(),
         measurement_retention: analysis.measurement_retention.clone().unwrap_or_default(),
         metadata: analysis.analysis_run_metadata.clone(),
@@ -541,17 +542,22 @@ fn labels(d: &Draft<'_>, sets: &Sets<'_>, purpose: Purpose) -> BTreeMap<String, 
     labels
 }
 
-/// The Rollout's arguments as values: literal, a version's hash, or a field of the Rollout (N18).
-fn arguments(d: &Draft<'_>, sets: &Sets<'_>, analysis: &RolloutAnalysis) -> Vec<Argument> {
+/// The Rollout as arguments may look at it.
+fn owner(d: &Draft<'_>) -> Value {
     let rollout = &d.seen.rollout;
-    let object = json!({
+    json!({
         "metadata": {
             "name": rollout.name, "namespace": rollout.namespace, "uid": rollout.uid,
             "labels": *rollout.labels, "annotations": *rollout.annotations,
         },
         "spec": {"replicas": d.spec.replicas},
         "status": serde_json::to_value(d.read()).unwrap_or_default(),
-    });
+    })
+}
+
+/// The Rollout's arguments as values: literal, a version's hash, or a field of the Rollout (N18).
+fn arguments(d: &Draft<'_>, sets: &Sets<'_>, analysis: &RolloutAnalysis) -> Vec<Argument> {
+    let object = owner(d);
     let resolve = |arg: &crate::api::canary::AnalysisRunArgument| {
         let from = arg.value_from.as_ref();
         let hash = from.and_then(|f| f.pod_template_hash_value.as_deref());

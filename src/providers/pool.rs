@@ -9,64 +9,9 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use jiff::Timestamp;
 
-use super::address::{AllowList, GuardedResolver, check_host};
-use super::{PROVIDERS, Provider, short};
+use super::net::{Cluster, Net, PoolConfig};
+use super::{PROVIDERS, Provider, Question, short};
 use crate::planner::analysis::{Answer, MetricValue, Task};
-
-/// What the operator has decided about providers.
-#[derive(Clone, Debug, Default)]
-pub struct PoolConfig {
-    /// `--prometheus`: asked where an object names no address, on whatever address it stands.
-    pub prometheus: Option<String>,
-    /// Addresses that objects may name although they are refused otherwise.
-    pub allow: AllowList,
-    /// Whether objects may switch off the verification of certificates.
-    pub allow_insecure: bool,
-}
-
-/// Connections, and what may be connected to.
-#[derive(Clone, Debug)]
-pub struct Net {
-    config: PoolConfig,
-    trusted: reqwest::Client,
-    guarded: reqwest::Client,
-    insecure: Option<reqwest::Client>,
-}
-
-impl Net {
-    /// The address to ask and the client to ask it with.
-    ///
-    /// # Errors
-    /// No address at all, one that cannot be read, or one that is refused.
-    pub(super) fn client(
-        &self,
-        address: Option<&str>,
-        insecure: bool,
-    ) -> Result<(String, &reqwest::Client), String> {
-        let own = self.config.prometheus.as_deref();
-        let address = address.filter(|a| !a.is_empty());
-        let Some(chosen) = address.or(own) else {
-            return Err("no address of Prometheus: name one in the metric or in slos, or start the controller with --prometheus".to_owned());
-        };
-        let url: reqwest::Url = chosen
-            .parse()
-            .map_err(|_| "the address of Prometheus cannot be read".to_owned())?;
-        let is_own = Some(chosen) == own;
-        if !is_own {
-            check_host(&url, &self.config.allow)?;
-        }
-        let client = match (insecure, &self.insecure) {
-            (true, Some(client)) => client,
-            (true, None) => return Err(
-                "insecure is refused: the operator has not allowed it (--allow-insecure-providers)"
-                    .to_owned(),
-            ),
-            (false, _) if is_own => &self.trusted,
-            (false, _) => &self.guarded,
-        };
-        Ok((chosen.trim_end_matches('/').to_owned(), client))
-    }
-}
 
 /// What one question came to, shared by all who asked it.
 #[derive(Clone, Debug)]
@@ -101,35 +46,16 @@ impl Pool {
     /// # Errors
     /// When no client can be built (no roots of trust, for example).
     pub fn new(config: PoolConfig, clock: fn() -> Timestamp) -> Result<Self, reqwest::Error> {
-        let base = || {
-            reqwest::Client::builder()
-                .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(Duration::from_secs(5))
-                .pool_idle_timeout(Duration::from_secs(60))
-                .pool_max_idle_per_host(4)
-                .user_agent("serin")
-                .referer(false)
-        };
-        let guard = || GuardedResolver(Arc::new(config.allow.clone()));
-        // Behind a proxy the checked address would not be the one that is connected to.
-        let guarded = base().no_proxy().dns_resolver(guard()).build()?;
-        let insecure = if config.allow_insecure {
-            let builder = base().no_proxy().dns_resolver(guard());
-            Some(builder.tls_danger_accept_invalid_certs(true).build()?)
-        } else {
-            None
-        };
-        let net = Net {
-            trusted: base().build()?,
-            guarded,
-            insecure,
-            config,
-        };
         Ok(Self {
-            net: Arc::new(net),
+            net: Arc::new(Net::new(config, clock)?),
             flights: Arc::default(),
             clock,
         })
+    }
+
+    /// Hands in the API server, which only the live shell can ask. The first one stays.
+    pub fn connect(&self, cluster: Arc<dyn Cluster>) {
+        drop(self.net.cluster.set(cluster));
     }
 
     /// Carries a task out. Dropping the future cancels it, unless another task waits for the same
@@ -138,18 +64,29 @@ impl Pool {
         let Task::Measure {
             key,
             provider,
+            credentials,
+            namespace,
             timeout,
         } = task;
         let limit = timeout.unsigned_abs();
         let now = (self.clock)();
         let asked = PROVIDERS.into_iter().find(|p| p.is_asked(&provider));
+        let question = Question {
+            provider: *provider,
+            credentials,
+            namespace,
+            at: now,
+        };
         let identity = asked
             .ok_or_else(|| "this provider is not supported yet".to_owned())
-            .and_then(|p| p.identity(&provider, now).map(|identity| (p, identity)));
+            .and_then(|p| {
+                p.identity(&self.net, &question)
+                    .map(|identity| (p, identity))
+            });
         let flown = match identity {
             Ok((asked, identity)) => {
                 let identity = format!("{identity}\n{}", limit.as_millis());
-                let make = || self.fly(asked, *provider, limit);
+                let make = || self.fly(asked, question, limit);
                 self.join(&identity, make).await
             }
             Err(message) => Flown {
@@ -170,13 +107,13 @@ impl Pool {
     fn fly(
         &self,
         asked: &'static dyn Provider,
-        provider: crate::api::providers::MetricProvider,
+        question: Question,
         limit: Duration,
     ) -> BoxFuture<'static, Flown> {
         let (net, clock) = (Arc::clone(&self.net), self.clock);
         async move {
             let started = clock();
-            let answer = tokio::time::timeout(limit, asked.measure(&net, &provider, started)).await;
+            let answer = tokio::time::timeout(limit, asked.measure(&net, &question)).await;
             let result = answer.unwrap_or_else(|_| {
                 Err(format!(
                     "no answer within {}",

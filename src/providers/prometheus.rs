@@ -5,11 +5,12 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use prometheus_http_query::response::{Data, PromqlResult};
-use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
-use super::pool::Net;
-use super::{MAX_BODY, Provider};
+use super::auth::{self, Auth};
+use super::http::{self, Method, Reply, encode, join, send};
+use super::net::{Net, Trust};
+use super::{Provider, Question};
 use crate::api::providers::{MetricProvider, PrometheusMetric};
 use crate::planner::analysis::MetricValue;
 use crate::planner::duration;
@@ -29,6 +30,8 @@ pub struct Request {
     pub range: Option<(i64, i64, f64)>,
     /// Headers, authorisation among them.
     pub headers: Vec<(String, String)>,
+    /// How to log in beyond the headers.
+    pub auth: Auth,
     /// Certificates are not verified.
     pub insecure: bool,
 }
@@ -57,23 +60,16 @@ pub fn request(metric: &PrometheusMetric, at: Timestamp) -> Result<Request, Stri
     for header in metric.headers.iter().flatten() {
         headers.push((header.key.clone(), header.value.clone().unwrap_or_default()));
     }
-    if let Some(auth) = &metric.authentication {
-        match (&auth.basic_auth, &auth.bearer) {
-            (Some(_), Some(_)) => {
-                return Err("authentication has basicAuth and bearer: one of them".to_owned());
-            }
-            (Some(basic), None) => {
-                let user = basic.username.as_deref().unwrap_or_default();
-                let password = basic.password.as_deref().unwrap_or_default();
-                let pair = base64(format!("{user}:{password}").as_bytes());
-                headers.push(("authorization".to_owned(), format!("Basic {pair}")));
-            }
-            (None, Some(bearer)) => {
-                let token = bearer.token.as_deref().unwrap_or_default().trim();
-                headers.push(("authorization".to_owned(), format!("Bearer {token}")));
-            }
-            (None, None) => {}
-        }
+    let (login, auth) = auth::of_metric(metric.authentication.as_ref(), "aps")?;
+    headers.extend(login);
+    if matches!(auth, Auth::Sigv4(_))
+        && !metric
+            .address
+            .as_deref()
+            .unwrap_or_default()
+            .contains("aps-workspaces")
+    {
+        return Err("authentication.sigv4 is for Amazon Managed Prometheus: the address must be one of its workspaces (aps-workspaces)".to_owned());
     }
     let range = match &metric.range_query {
         None => None,
@@ -94,6 +90,7 @@ pub fn request(metric: &PrometheusMetric, at: Timestamp) -> Result<Request, Stri
         query,
         range,
         headers,
+        auth,
         insecure: metric.insecure == Some(true),
     })
 }
@@ -118,25 +115,6 @@ fn moment(text: Option<&str>, field: &str, at: Timestamp) -> Result<i64, String>
         rest = tail;
     }
     Ok(millis.div_euclid(1000))
-}
-
-/// RFC 4648, with padding: what basic authorisation needs and no crate of ours has.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let group =
-            chunk.iter().fold(0_u32, |n, b| (n << 8) | u32::from(*b)) << (8 * (3 - chunk.len()));
-        for i in 0..4 {
-            let index = (group >> (18 - 6 * i)) & 63;
-            out.push(if i <= chunk.len() {
-                char::from(ALPHABET[index as usize])
-            } else {
-                '='
-            });
-        }
-    }
-    out
 }
 
 /// The envelope of every reply.
@@ -193,6 +171,7 @@ fn strange(status: u16) -> String {
         }
         401 | 403 => format!("Prometheus refuses the credentials (HTTP {status})"),
         404 => "there is no Prometheus API at the address (HTTP 404)".to_owned(),
+        429 => http::refusal("Prometheus", status),
         _ => format!("the address answers with HTTP {status}"),
     }
 }
@@ -229,156 +208,73 @@ impl Provider for Prometheus {
         provider.prometheus.is_some()
     }
 
-    fn identity(&self, provider: &MetricProvider, at: Timestamp) -> Result<String, String> {
-        let Some(metric) = &provider.prometheus else {
-            return Err("no provider".to_owned());
-        };
-        let Request {
-            address,
-            query,
-            range,
-            headers,
-            insecure,
-        } = request(metric, at)?;
-        let mut text = format!("{address:?}\n{query:?}\n{range:?}\n{insecure}");
-        for (name, value) in headers {
-            // Equal credentials may share an answer; different ones must not.
-            text.push_str(&format!("\n{name:?}={value:?}"));
-        }
-        Ok(text)
+    fn identity(&self, net: &Net, asked: &Question) -> Result<String, String> {
+        // An instant query names no time: all that are under way at once are the same question.
+        Ok(exchange(net, asked)?.identity())
     }
 
     fn measure<'a>(
         &'a self,
         net: &'a Net,
-        provider: &'a MetricProvider,
-        at: Timestamp,
+        asked: &'a Question,
     ) -> BoxFuture<'a, Result<MetricValue, String>> {
         async move {
-            let Some(metric) = &provider.prometheus else {
-                return Err("no provider".to_owned());
-            };
-            let request = request(metric, at)?;
-            let (status, body) = send(net, &request).await?;
+            let mut exchange = exchange(net, asked)?;
+            let mut reply = send(net, &exchange).await?;
+            // Some proxies in front of Prometheus let only GET through.
+            if reply.status == 405 {
+                let form = exchange.body.take().unwrap_or_default();
+                exchange.method = Method::Get;
+                exchange.url = format!("{}?{form}", exchange.url);
+                exchange.headers.retain(|(name, _)| name != "content-type");
+                reply = send(net, &exchange).await?;
+            }
+            let Reply { status, body } = reply;
             parse(status, &body)
         }
         .boxed()
     }
 }
 
-async fn send(net: &Net, request: &Request) -> Result<(u16, Vec<u8>), String> {
-    let (address, client) = net.client(request.address.as_deref(), request.insecure)?;
-    let client = prometheus_http_query::Client::from(client.clone(), &address)
-        .map_err(|_| "the address of Prometheus cannot be read".to_owned())?;
-    let headers = request
-        .headers
-        .iter()
-        .map(|(name, value)| {
-            let name = HeaderName::try_from(name)
-                .map_err(|_| format!("{name:?} is not the name of a header"))?;
-            let mut value = HeaderValue::try_from(value)
-                .map_err(|_| format!("the value of header {name} cannot be sent"))?;
-            value.set_sensitive(true);
-            Ok((name, value))
-        })
-        .collect::<Result<Vec<_>, String>>()?;
-    macro_rules! with_headers {
-        ($builder:expr) => {
-            headers.iter().fold($builder, |b, (name, value)| {
-                b.header(name.clone(), value.clone())
-            })
+/// What is sent, to the address of the metric or to the operator's.
+fn exchange(net: &Net, asked: &Question) -> Result<http::Request, String> {
+    let Some(metric) = &asked.provider.prometheus else {
+        return Err("no provider".to_owned());
+    };
+    let request = request(metric, asked.at)?;
+    let own = net.config.prometheus.as_deref();
+    let Some(address) = request.address.as_deref().or(own) else {
+        return Err("no address of Prometheus: name one in the metric or in slos, or start the controller with --prometheus".to_owned());
+    };
+    let trust = if Some(address) == own {
+        Trust::Operator
+    } else {
+        Trust::Object
+    };
+    Ok(request.to_http(address, trust))
+}
+
+impl Request {
+    fn to_http(&self, address: &str, trust: Trust) -> http::Request {
+        let (path, form) = match self.range {
+            None => ("/api/v1/query", encode(&[("query", &self.query)])),
+            Some((start, end, step)) => (
+                "/api/v1/query_range",
+                encode(&[
+                    ("query", &self.query),
+                    ("start", &start.to_string()),
+                    ("end", &end.to_string()),
+                    ("step", &step.to_string()),
+                ]),
+            ),
         };
-    }
-    let sent = |e: prometheus_http_query::Error| unreached(&address, &e);
-    let response = match request.range {
-        None => {
-            let builder = with_headers!(client.query(&request.query));
-            let response = builder.clone().post_raw().await.map_err(sent)?;
-            // Some proxies in front of Prometheus let only GET through.
-            if response.status().as_u16() == 405 {
-                builder.get_raw().await.map_err(sent)?
-            } else {
-                response
-            }
-        }
-        Some((start, end, step)) => {
-            let builder = with_headers!(client.query_range(&request.query, start, end, step));
-            let response = builder.clone().post_raw().await.map_err(sent)?;
-            if response.status().as_u16() == 405 {
-                builder.get_raw().await.map_err(sent)?
-            } else {
-                response
-            }
-        }
-    };
-    let status = response.status().as_u16();
-    Ok((status, capped(response).await?))
-}
-
-/// Reads a body up to the cap.
-async fn capped(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
-    let too_long = || format!("the reply has more than {} KiB", MAX_BODY / 1024);
-    if response
-        .content_length()
-        .is_some_and(|n| n > MAX_BODY as u64)
-    {
-        return Err(too_long());
-    }
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(None) => return Ok(body),
-            Ok(Some(chunk)) if body.len().saturating_add(chunk.len()) > MAX_BODY => {
-                return Err(too_long());
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Err(_) => return Err("the reply broke off".to_owned()),
-        }
-    }
-}
-
-/// Why nothing came back, with the host at most.
-fn unreached(address: &str, error: &prometheus_http_query::Error) -> String {
-    let host = address.split_once("://").map_or(address, |(_, rest)| rest);
-    let host = host.split('/').next().unwrap_or_default();
-    let host: String = host
-        .rsplit('@')
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(100)
-        .collect();
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(e) = source {
-        if let Some(refused) = e.downcast_ref::<super::address::Refused>() {
-            return refused.0.clone();
-        }
-        if let Some(io) = e.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::ConnectionRefused
-        {
-            return format!("cannot connect to {host}: connection refused");
-        }
-        if let Some(tls) = e.downcast_ref::<rustls::Error>() {
-            return if matches!(tls, rustls::Error::InvalidCertificate(_)) {
-                format!("the certificate of {host} is not valid for it or not trusted")
-            } else {
-                format!("no secure connection to {host}")
-            };
-        }
-        source = e.source();
-    }
-    let inner = if let prometheus_http_query::Error::Client(client) = error {
-        client.inner()
-    } else {
-        None
-    };
-    let is = |test: fn(&reqwest::Error) -> bool| inner.is_some_and(test);
-    if is(reqwest::Error::is_timeout) {
-        format!("no answer from {host} in time")
-    } else if is(reqwest::Error::is_connect) {
-        format!("cannot connect to {host}")
-    } else {
-        format!("no answer from {host}")
+        let mut http = http::Request::new("Prometheus", Method::Post, join(address, path))
+            .body("application/x-www-form-urlencoded", form)
+            .auth(self.auth.clone())
+            .trust(trust);
+        http.headers.extend(self.headers.iter().cloned());
+        http.insecure = self.insecure;
+        http
     }
 }
 

@@ -6,6 +6,7 @@ use super::rehearsal::{Version, healthy};
 use super::series::{Reading, Series};
 use super::trigger::{Moment, Trigger};
 use super::world::World;
+use crate::api::analysis::Measurement;
 use crate::api::{self, AnalysisRun};
 use crate::planner::analysis::assess::{self, Phase};
 use crate::planner::analysis::metric::{self, MetricSpec};
@@ -49,6 +50,31 @@ impl World<'_> {
                 &spec,
                 self.as_measured(value, &key.metric, objective),
             )),
+        }
+    }
+
+    /// Whether the Job of a measurement ended well; an error while it goes on.
+    pub(super) fn job_ended(&self, run: &str, job: &str) -> Result<bool, String> {
+        let run = self.cluster.runs.get(run).ok_or("there is no such run")?;
+        let results = run
+            .status
+            .iter()
+            .flat_map(|s| s.metric_results.iter().flatten());
+        let is_of = |m: &Measurement| {
+            m.metadata
+                .as_ref()
+                .is_some_and(|d| d.values().any(|v| v == job))
+        };
+        let metric = results
+            .filter(|r| r.measurements.iter().flatten().any(is_of))
+            .map(|r| r.name.clone())
+            .next();
+        let metric = metric.ok_or("no measurement is of that job")?;
+        match self.reading(self.version_measured(run), &metric) {
+            Reading::Healthy => Ok(true),
+            Reading::Number(value) => Ok(value != 0.0),
+            Reading::Error(_) => Ok(false),
+            Reading::NoData => Err("it goes on".to_owned()),
         }
     }
 

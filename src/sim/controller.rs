@@ -11,6 +11,7 @@ use super::event::{Happen, Kind};
 use super::faults::{Crash, Fate};
 use super::world::World;
 use crate::api::AnalysisRun;
+use crate::planner::analysis::job::{JobCall, JobSeen};
 use crate::planner::analysis::{
     Answer, ResolvedArgs, RunObserved, RunPlan, Task, TaskKey, plan_analysis,
 };
@@ -481,7 +482,8 @@ impl World<'_> {
             self.controller.runs.remove(name);
             return;
         };
-        for _ in 0..2 {
+        let mut jobs = BTreeMap::new();
+        for _ in 0..4 {
             let memory = self.controller.runs.entry(name.to_owned()).or_default();
             let seen = RunObserved {
                 now: self.now,
@@ -489,16 +491,36 @@ impl World<'_> {
                 answers: memory.answers.clone(),
                 in_flight: memory.in_flight.clone(),
                 args: memory.args.clone(),
+                jobs: jobs.clone(),
             };
             let plan = plan_analysis(&seen);
+            if plan.needs.is_empty() && !plan.jobs.is_empty() {
+                for call in &plan.jobs {
+                    jobs.insert(call.name().to_owned(), self.job_seen(name, call));
+                }
+                continue;
+            }
             if plan.needs.is_empty() {
                 self.perform_run(name, &run, plan);
                 return;
             }
             // A rehearsal has no secrets: whatever is asked for has a stand-in.
             for need in plan.needs {
-                memory.args.secrets.insert(need, Ok("rehearsed".into()));
+                memory.args.keys.insert(need, Ok("rehearsed".into()));
             }
+        }
+    }
+
+    /// A Job of a rehearsal has begun when it is created, and has ended when it is looked at, as its
+    /// metric is scripted: a number other than 0 and health are success.
+    fn job_seen(&self, run: &str, call: &JobCall) -> JobSeen {
+        let JobCall::Look { name } = call else {
+            return JobSeen::Running;
+        };
+        match self.job_ended(run, name) {
+            Ok(true) => JobSeen::Complete,
+            Ok(false) => JobSeen::Failed("the rehearsal lets it fail".to_owned()),
+            Err(_) => JobSeen::Running,
         }
     }
 

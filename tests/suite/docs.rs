@@ -18,6 +18,7 @@ const DOCS: &[&str] = &[
     "docs/install.md",
     "docs/shipping.md",
     "docs/blue-green.md",
+    "docs/providers.md",
     "docs/differences.md",
     "CONTRIBUTING.md",
 ];

@@ -26,6 +26,7 @@ mod docs;
 mod helm;
 mod lint;
 mod live;
+mod live_analysis;
 mod live_blue_green;
 mod live_canary_more;
 mod live_faults;

@@ -259,6 +259,7 @@ fn measure(prometheus: &Prometheus, run: &mut AnalysisRun) {
             answers: answers.clone(),
             in_flight: BTreeSet::new(),
             args: ResolvedArgs::default(),
+            jobs: Default::default(),
         });
         answers.retain(|a: &Answer| !plan.settled.contains(&a.key));
         if plan.status.is_some() {

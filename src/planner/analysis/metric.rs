@@ -3,6 +3,7 @@
 
 use regex::Regex;
 
+use super::asked;
 use super::expr;
 use crate::api::IntOrString;
 use crate::api::analysis::{DryRun, MeasurementRetention, Metric};
@@ -209,17 +210,18 @@ pub fn lower(metric: &Metric) -> Result<MetricSpec, Vec<String>> {
         [_] => {}
         _ => refuse(true, "multiple providers specified".to_owned()),
     }
+    faults.extend(asked::faults(metric));
     if !faults.is_empty() {
         return Err(faults);
     }
-    let given = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
+    let (success, failure_condition) = asked::conditions(metric);
     Ok(MetricSpec {
         name: metric.name.clone(),
         interval_ms: interval,
         initial_delay_ms: delay.unwrap_or(0),
         count: count.or(if interval.is_none() { Some(1) } else { None }),
-        success: given(&metric.success_condition),
-        failure: given(&metric.failure_condition),
+        success,
+        failure: failure_condition,
         failure_limit: (failure >= 0).then_some(failure),
         inconclusive_limit: inconclusive,
         consecutive_error_limit: errors,
@@ -269,6 +271,11 @@ pub fn provider_names(provider: &MetricProvider) -> Vec<&'static str> {
         graphite,
         influxdb,
         skywalking,
+        google_cloud_monitoring,
+        dynatrace,
+        azure_monitor,
+        splunk,
+        kubernetes,
         plugin,
     } = provider;
     [
@@ -283,6 +290,11 @@ pub fn provider_names(provider: &MetricProvider) -> Vec<&'static str> {
         ("Graphite", graphite.is_some()),
         ("Influxdb", influxdb.is_some()),
         ("skywalking", skywalking.is_some()),
+        ("GoogleCloudMonitoring", google_cloud_monitoring.is_some()),
+        ("Dynatrace", dynatrace.is_some()),
+        ("AzureMonitor", azure_monitor.is_some()),
+        ("Splunk", splunk.is_some()),
+        ("Kubernetes", kubernetes.is_some()),
         ("RPCPlugin", plugin.is_some()),
     ]
     .into_iter()

@@ -2,19 +2,25 @@
 //!
 //! Read in this order: [`run`] (one turn of an AnalysisRun), [`assess`] (verdicts), [`metric`] (a
 //! metric with its defaults), [`args`] (substitution and secrets), [`template`] (templates merged
-//! into a run), [`check`] (a template or run by itself), [`expr`] (conditions), [`value`] (answers).
+//! into a run), [`check`] (a template or run by itself), [`expr`] (conditions), [`value`] (answers),
+//! [`credentials`] and [`limits`] (how providers are asked).
 
 pub mod args;
+pub mod asked;
 pub mod assess;
 pub mod check;
+pub mod credentials;
 pub mod expr;
+pub mod job;
+pub mod limits;
 pub mod metric;
 pub mod run;
+pub mod stats;
 pub mod template;
 pub mod value;
 
 pub use run::{
-    Answer, ResolvedArgs, RunObserved, RunPlan, SecretNeed, Task, TaskKey, plan_analysis,
+    Answer, KeyNeed, ResolvedArgs, RunObserved, RunPlan, Source, Task, TaskKey, plan_analysis,
 };
 pub use template::{RunRequest, build_run};
 pub use value::MetricValue;

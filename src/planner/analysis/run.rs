@@ -15,7 +15,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::args;
 use super::assess::{self, Phase};
-use super::metric::{ERROR_RETRY_MILLIS, MetricSpec, provider_names};
+use super::job::{JobCall, JobSeen};
+use super::limits;
+use super::metric::{ERROR_RETRY_MILLIS, MetricSpec};
 use super::value::MetricValue;
 use crate::api::AnalysisRun;
 use crate::api::analysis::{AnalysisRunStatus, Measurement, MetricResult, RunSummary};
@@ -23,6 +25,7 @@ use crate::api::providers::MetricProvider;
 use crate::planner::plan::Event;
 use crate::planner::slo::diagnosis::{self, Diagnosis};
 
+mod jobs;
 mod prepare;
 
 /// Everything one turn of a run may look at.
@@ -36,8 +39,10 @@ pub struct RunObserved {
     pub answers: Vec<Answer>,
     /// Tasks that were started and have not answered.
     pub in_flight: BTreeSet<TaskKey>,
-    /// What became of the secrets that an earlier turn asked for.
+    /// What became of the keys that an earlier turn asked for.
     pub args: ResolvedArgs,
+    /// What was seen of Jobs in this turn, by name.
+    pub jobs: BTreeMap<String, JobSeen>,
 }
 
 /// One measurement of one metric. The slot is `count + errors + 1` of the stored status.
@@ -66,37 +71,63 @@ pub struct Answer {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// A key of a Secret in the run's namespace.
+/// Where a key is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// A Secret in the run's namespace.
+    Secret,
+    /// A Secret in the controller's namespace.
+    ControllerSecret,
+    /// A ConfigMap in the run's namespace.
+    ConfigMap,
+}
+
+/// A key of a Secret or a ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SecretNeed {
-    /// Name of the Secret.
+pub struct KeyNeed {
+    /// Where.
+    pub source: Source,
+    /// Name of the Secret or ConfigMap.
     pub name: String,
     /// The key in it.
     pub key: String,
 }
 
-impl SecretNeed {
+impl KeyNeed {
+    /// A key of a Secret in the run's namespace.
+    pub fn secret(name: &str, key: &str) -> Self {
+        Self {
+            source: Source::Secret,
+            name: name.to_owned(),
+            key: key.to_owned(),
+        }
+    }
+
     /// The sentence for a key that is not there, as clients know it.
     pub fn missing(&self) -> String {
-        format!(
-            "key '{}' does not exist in secret '{}'",
-            self.key, self.name
-        )
+        let Self { source, name, key } = self;
+        match source {
+            Source::Secret => format!("key '{key}' does not exist in secret '{name}'"),
+            Source::ControllerSecret => format!(
+                "key '{key}' does not exist in secret '{name}' of the controller's namespace"
+            ),
+            Source::ConfigMap => format!("key '{key}' does not exist in configmap '{name}'"),
+        }
     }
 }
 
-/// Secrets that the shell has looked up. A failure that may pass (API server busy) is left out: the
+/// Keys that the shell has looked up. A failure that may pass (API server busy) is left out: the
 /// turn asks again.
 #[derive(Clone, Default)]
 pub struct ResolvedArgs {
-    /// The value, or why there is none and will be none ([`SecretNeed::missing`]).
-    pub secrets: BTreeMap<SecretNeed, Result<String, String>>,
+    /// The value, or why there is none and will be none ([`KeyNeed::missing`]).
+    pub keys: BTreeMap<KeyNeed, Result<String, String>>,
 }
 
 impl fmt::Debug for ResolvedArgs {
     /// Names only: values must not reach a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.secrets.keys()).finish()
+        f.debug_set().entries(self.keys.keys()).finish()
     }
 }
 
@@ -109,6 +140,10 @@ pub enum Task {
         key: TaskKey,
         /// The provider with all arguments and secrets filled in.
         provider: Box<MetricProvider>,
+        /// Keys of the provider's own Secret, with their values.
+        credentials: BTreeMap<String, String>,
+        /// Namespace of the run.
+        namespace: String,
         /// Time after which there is no answer.
         timeout: SignedDuration,
     },
@@ -151,8 +186,12 @@ pub struct RunPlan {
     pub settled: Vec<TaskKey>,
     /// Events about the run, to report after the write.
     pub events: Vec<Event>,
-    /// Secrets without which nothing can be measured.
-    pub needs: Vec<SecretNeed>,
+    /// Keys without which nothing can be measured.
+    pub needs: Vec<KeyNeed>,
+    /// Jobs to create or look at before the turn can be decided: the shell does, and plans again.
+    pub jobs: Vec<JobCall>,
+    /// Names of Jobs to delete, with their pods, before the status is written.
+    pub delete_jobs: Vec<String>,
     /// When to look again although nothing was seen to change.
     pub wake: Option<Timestamp>,
     /// The run has outlived its TTL: delete it.
@@ -166,7 +205,7 @@ pub fn plan_analysis(seen: &RunObserved) -> RunPlan {
         return after_the_end(seen, &before);
     }
     let mut turn = Turn::new(seen, before.clone());
-    turn.plan.needs = prepare::missing_secrets(seen);
+    turn.plan.needs = prepare::missing_keys(seen);
     if !turn.plan.needs.is_empty() {
         if is_told_to_end(seen) {
             turn.plan.needs.clear();
@@ -243,6 +282,8 @@ struct Prepared {
     secrets: Vec<String>,
     /// Queries as sent, where arguments made them differ from what the run says.
     resolved: BTreeMap<String, String>,
+    /// Keys of providers' own Secrets, by metric.
+    credentials: BTreeMap<String, BTreeMap<String, String>>,
     /// Second questions by metric.
     diagnoses: BTreeMap<String, Diagnosis>,
 }
@@ -270,6 +311,7 @@ impl<'a> Turn<'a> {
     fn measure(&mut self, run: &Prepared) {
         for metric in &run.metrics {
             self.fold(metric, run);
+            self.fold_job(metric, run);
         }
         let told = is_told_to_end(self.seen);
         self.judge(run, told);
@@ -279,6 +321,7 @@ impl<'a> Turn<'a> {
                 .iter()
                 .any(|m| !m.is_dry_run && self.phase(m).is_bad());
         if is_ending {
+            self.end_jobs(run);
             self.judge(run, true);
         }
         if run.metrics.iter().all(|m| self.phase(m).is_completed()) {
@@ -436,7 +479,10 @@ impl<'a> Turn<'a> {
         kept.retain(|m| Phase::read(&m.phase).is_completed());
         kept.push(measurement);
         let surplus = kept.len().saturating_sub(metric.retention);
-        kept.drain(..surplus);
+        let gone: Vec<Measurement> = kept.drain(..surplus).collect();
+        self.plan
+            .delete_jobs
+            .extend(gone.iter().filter_map(jobs::name_of));
     }
 
     fn result_or_new(&mut self, metric: &MetricSpec, run: &Prepared) -> Option<&mut MetricResult> {
@@ -537,6 +583,10 @@ impl<'a> Turn<'a> {
         if self.phase(metric).is_completed() {
             return;
         }
+        if metric.provider.job.is_some() {
+            self.next_job(metric);
+            return;
+        }
         let key = self.key(metric, false);
         if let Some(answer) = self.answer(&key) {
             self.ask_why(metric, run, answer);
@@ -547,11 +597,7 @@ impl<'a> Turn<'a> {
         }
         match self.due(metric) {
             Some(due) if due > self.seen.now => self.wake(due),
-            _ => self.plan.tasks.push(Task::Measure {
-                key,
-                provider: Box::new(metric.provider.clone()),
-                timeout: timeout(&metric.provider),
-            }),
+            _ => self.ask(key, metric.provider.clone(), run),
         }
     }
 
@@ -568,11 +614,17 @@ impl<'a> Turn<'a> {
             prometheus.query = Some(diagnosis.query.clone());
             prometheus.range_query = None;
         }
-        let timeout = timeout(&provider);
+        self.ask(key, provider, run);
+    }
+
+    fn ask(&mut self, key: TaskKey, provider: MetricProvider, run: &Prepared) {
+        let credentials = run.credentials.get(&key.metric).cloned();
         self.plan.tasks.push(Task::Measure {
             key,
+            credentials: credentials.unwrap_or_default(),
+            namespace: self.seen.run.metadata.namespace.clone().unwrap_or_default(),
+            timeout: limits::of(&provider),
             provider: Box::new(provider),
-            timeout,
         });
     }
 
@@ -633,16 +685,6 @@ fn shorten(text: &str) -> String {
         end = end.saturating_sub(1);
     }
     format!("{}…", text.get(..end).unwrap_or_default())
-}
-
-/// A provider's own time limit (P1: 30 s unless told otherwise).
-fn timeout(provider: &MetricProvider) -> SignedDuration {
-    let seconds = provider
-        .prometheus
-        .as_ref()
-        .and_then(|p| p.timeout)
-        .filter(|s| *s > 0);
-    SignedDuration::from_secs(seconds.unwrap_or(30).min(300))
 }
 
 fn metric_event(name: &str, phase: Phase) -> Event {

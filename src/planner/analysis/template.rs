@@ -110,6 +110,8 @@ pub struct RunRequest {
     pub templates: Vec<Arc<AnalysisTemplateSpec>>,
     /// Arguments of the Rollout, resolved to values.
     pub args: Vec<Argument>,
+    /// The Rollout as an object, for arguments of templates that name a field.
+    pub owner: serde_json::Value,
     /// The Rollout's own dry-run rules.
     pub dry_run: Vec<DryRun>,
     /// The Rollout's own retention rules.
@@ -158,7 +160,7 @@ pub fn build_run(request: &RunRequest) -> Result<AnalysisRun, Vec<String>> {
         "Measurement Retention",
         &mut faults,
     );
-    let args = merge_args(&request.templates, &request.args, &mut faults);
+    let args = merge_args(request, &mut faults);
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -242,13 +244,15 @@ fn merge_rules<'a, R: Clone + 'a>(
 }
 
 /// Arguments that templates declare, with the Rollout's values where it gives some (N20).
-fn merge_args(
-    templates: &[Arc<AnalysisTemplateSpec>],
-    given: &[Argument],
-    faults: &mut Vec<String>,
-) -> Vec<Argument> {
+fn merge_args(request: &RunRequest, faults: &mut Vec<String>) -> Vec<Argument> {
+    let given = &request.args;
     let mut merged: Vec<Argument> = Vec::new();
-    for arg in templates.iter().filter_map(|t| t.args.as_ref()).flatten() {
+    for arg in request
+        .templates
+        .iter()
+        .filter_map(|t| t.args.as_ref())
+        .flatten()
+    {
         match merged.iter_mut().find(|m| m.name == arg.name) {
             None => merged.push(arg.clone()),
             Some(known) => merge_arg(known, arg, faults),
@@ -259,6 +263,12 @@ fn merge_args(
         if let Some(own) = own.filter(|g| g.value.is_some() || g.value_from.is_some()) {
             arg.value.clone_from(&own.value);
             arg.value_from.clone_from(&own.value_from);
+        }
+        let field = arg.value_from.as_ref().and_then(|f| f.field_ref.as_ref());
+        if let Some(field) = field.filter(|_| arg.value.is_none()) {
+            // What the template asks of the Rollout is known now, and no longer from the run.
+            arg.value = self::field(&request.owner, &field.field_path);
+            arg.value_from = None;
         }
         match (&arg.value, &arg.value_from) {
             (Some(_), Some(_)) => {

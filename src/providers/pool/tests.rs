@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::planner::analysis::TaskKey;
+use crate::providers::address::AllowList;
 
 const GOOD: &str = r#"{"status":"success","data":{"resultType":"scalar","result":[1,"2"]}}"#;
 
@@ -110,6 +111,8 @@ fn task(address: Option<String>, query: &str, millis: i64) -> Task {
             is_diagnosis: false,
         },
         provider: serde_json::from_value(provider).unwrap(),
+        credentials: std::collections::BTreeMap::new(),
+        namespace: "ns".to_owned(),
         timeout: SignedDuration::from_millis(millis),
     }
 }
@@ -259,6 +262,8 @@ async fn unverified_certificates_need_the_operator() {
             is_diagnosis: false,
         },
         provider: serde_json::from_value(provider).unwrap(),
+        credentials: std::collections::BTreeMap::new(),
+        namespace: "ns".to_owned(),
         timeout: SignedDuration::from_secs(5),
     };
     let answer = allowing().ask(task).await;

@@ -200,14 +200,22 @@ fn range_queries_know_now_and_durations() {
 }
 
 #[test]
-fn base64_pads() {
-    for (text, coded) in [
-        ("", ""),
-        ("f", "Zg=="),
-        ("fo", "Zm8="),
-        ("foo", "Zm9v"),
-        ("foobar", "Zm9vYmFy"),
-    ] {
-        assert_eq!(base64(text.as_bytes()), coded);
-    }
+fn sigv4_is_for_workspaces_of_amazon() {
+    let signed = |address: &str| {
+        asked(
+            json!({"address": address, "query": "up", "authentication": {"sigv4": {"region": "eu-west-1"}}}),
+        )
+    };
+    let good = signed("https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1").unwrap();
+    let http = good.to_http(good.address.as_deref().unwrap(), Trust::Object);
+    assert_eq!(
+        http.url,
+        "https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1/api/v1/query"
+    );
+    assert!(matches!(http.auth, Auth::Sigv4(_)));
+    assert!(
+        signed("https://prom.example.com")
+            .unwrap_err()
+            .contains("aps-workspaces")
+    );
 }

@@ -4,69 +4,97 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Prepared, RunObserved, SecretNeed, diagnosis, provider_names};
-use crate::api::analysis::Metric;
+use super::{KeyNeed, Prepared, RunObserved, Source, diagnosis};
+use crate::api::analysis::{Metric, SecretKeyRef, ValueFrom};
 use crate::api::providers::MetricProvider;
 use crate::planner::analysis::args::{self, Values};
-use crate::planner::analysis::metric::{self, MetricSpec};
+use crate::planner::analysis::metric;
+use crate::planner::analysis::{credentials, template};
 
-/// Secrets that the run names and the shell has not looked up yet.
-pub(super) fn missing_secrets(seen: &RunObserved) -> Vec<SecretNeed> {
-    let mut needs: Vec<SecretNeed> = Vec::new();
-    let from_args = seen
-        .run
-        .spec
-        .args
-        .iter()
-        .flatten()
-        .filter(|arg| arg.value.is_none());
-    for arg in from_args {
-        if let Some(secret) = arg
-            .value_from
-            .as_ref()
-            .and_then(|from| from.secret_key_ref.as_ref())
-        {
-            needs.push(SecretNeed {
-                name: secret.name.clone(),
-                key: secret.key.clone(),
-            });
-        }
+/// Keys that the run names and the shell has not looked up yet.
+pub(super) fn missing_keys(seen: &RunObserved) -> Vec<KeyNeed> {
+    let mut needs: Vec<KeyNeed> = Vec::new();
+    let spec = &seen.run.spec;
+    for arg in spec.args.iter().flatten().filter(|arg| arg.value.is_none()) {
+        needs.extend(arg.value_from.as_ref().and_then(key_of_arg));
     }
-    for metric in seen.run.spec.metrics.iter().flatten() {
-        needs.extend(provider_secrets(&metric.provider));
+    for metric in spec.metrics.iter().flatten() {
+        let mut provider = metric.provider.clone();
+        let refs = secret_refs(&mut provider).into_iter();
+        needs.extend(
+            refs.filter_map(|(from, _)| from.as_ref().map(|s| KeyNeed::secret(&s.name, &s.key))),
+        );
+    }
+    needs.retain(|need| !seen.args.keys.contains_key(need));
+    if needs.is_empty() {
+        needs = missing_credentials(seen);
     }
     needs.sort();
     needs.dedup();
-    needs.retain(|need| !seen.args.secrets.contains_key(need));
     needs
 }
 
-/// Secrets that a provider names itself (additions of serin: basic auth, bearer, headers).
-fn provider_secrets(provider: &MetricProvider) -> Vec<SecretNeed> {
-    let Some(prometheus) = &provider.prometheus else {
-        return Vec::new();
+/// Keys of providers' own Secrets. They come second: arguments may stand in their names.
+fn missing_credentials(seen: &RunObserved) -> Vec<KeyNeed> {
+    let metrics = seen.run.spec.metrics.iter().flatten();
+    let asking = metrics.filter(|m| !credentials::of(&m.provider).is_empty());
+    let mut asking = asking.peekable();
+    if asking.peek().is_none() {
+        return vec![];
+    }
+    // What is wrong with the arguments is told by `metrics`.
+    let Ok(values) = values(seen, &mut Vec::new()) else {
+        return vec![];
     };
-    let auth = prometheus.authentication.as_ref();
-    let basic = auth.and_then(|a| a.basic_auth.as_ref());
-    let bearer = auth.and_then(|a| a.bearer.as_ref());
-    let headers = prometheus
-        .headers
-        .iter()
-        .flatten()
-        .map(|h| h.value_from.as_ref()?.secret_key_ref.as_ref());
-    [
-        basic.and_then(|b| b.username_secret_ref.as_ref()),
-        basic.and_then(|b| b.password_secret_ref.as_ref()),
-        bearer.and_then(|b| b.token_secret_ref.as_ref()),
-    ]
-    .into_iter()
-    .chain(headers)
-    .flatten()
-    .map(|s| SecretNeed {
-        name: s.name.clone(),
-        key: s.key.clone(),
+    asking
+        .filter_map(|metric| fill(metric, &values).ok())
+        .flat_map(|metric| credentials::of(&metric.provider))
+        .map(|credential| credential.need)
+        .filter(|need| !seen.args.keys.contains_key(need))
+        .collect()
+}
+
+/// The key that an argument's value is looked up by.
+fn key_of_arg(from: &ValueFrom) -> Option<KeyNeed> {
+    if let Some(s) = &from.secret_key_ref {
+        return Some(KeyNeed::secret(&s.name, &s.key));
+    }
+    from.config_map_key_ref.as_ref().map(|c| KeyNeed {
+        source: Source::ConfigMap,
+        name: c.name.clone(),
+        key: c.key.clone(),
     })
-    .collect()
+}
+
+/// The places of secrets in a provider that names them itself (additions of serin: basic auth,
+/// bearer, headers): where the key is named, and where its value goes.
+fn secret_refs(
+    provider: &mut MetricProvider,
+) -> Vec<(&mut Option<SecretKeyRef>, &mut Option<String>)> {
+    let MetricProvider {
+        prometheus, web, ..
+    } = provider;
+    let (auth, headers) = match (prometheus, web) {
+        (Some(p), _) => (p.authentication.as_mut(), p.headers.as_mut()),
+        (None, Some(w)) => (w.authentication.as_mut(), w.headers.as_mut()),
+        (None, None) => (None, None),
+    };
+    let mut places = Vec::new();
+    if let Some(auth) = auth {
+        if let Some(b) = auth.basic_auth.as_mut() {
+            places.push((&mut b.username_secret_ref, &mut b.username));
+            places.push((&mut b.password_secret_ref, &mut b.password));
+        }
+        if let Some(b) = auth.bearer.as_mut() {
+            places.push((&mut b.token_secret_ref, &mut b.token));
+        }
+    }
+    for header in headers.into_iter().flatten() {
+        if let Some(from) = header.value_from.as_mut() {
+            places.push((&mut from.secret_key_ref, &mut header.value));
+        }
+    }
+    places
 }
 
 /// The run's metrics, or the message with which it ends as Error.
@@ -77,12 +105,17 @@ pub(super) fn metrics(seen: &RunObserved) -> Result<Prepared, String> {
     let spec = &seen.run.spec;
     let mut filled = Vec::new();
     let mut resolved = BTreeMap::new();
+    let mut all_keys = BTreeMap::new();
     for metric in spec.metrics.iter().flatten() {
         let mut done = fill(metric, &values).map_err(unresolved)?;
         fill_provider(&mut done.provider, seen, &mut secrets).map_err(unresolved)?;
         let query = |m: &Metric| m.provider.prometheus.as_ref().and_then(|p| p.query.clone());
         if let Some(sent) = query(&done).filter(|sent| Some(sent) != query(metric).as_ref()) {
             resolved.insert(metric.name.clone(), sent);
+        }
+        let keys = provider_keys(&done.provider, seen, &mut secrets).map_err(unresolved)?;
+        if !keys.is_empty() {
+            all_keys.insert(metric.name.clone(), keys);
         }
         filled.push(done);
     }
@@ -97,7 +130,6 @@ pub(super) fn metrics(seen: &RunObserved) -> Result<Prepared, String> {
             &secrets,
         )
     })?;
-    unsupported(&metrics)?;
     let annotations = seen.run.metadata.annotations.as_ref();
     let diagnoses = annotations
         .and_then(|a| a.get(diagnosis::ANNOTATION))
@@ -106,6 +138,7 @@ pub(super) fn metrics(seen: &RunObserved) -> Result<Prepared, String> {
         metrics,
         secrets,
         resolved,
+        credentials: all_keys,
         diagnoses: diagnoses.unwrap_or_default(),
     })
 }
@@ -114,8 +147,7 @@ pub(super) fn metrics(seen: &RunObserved) -> Result<Prepared, String> {
 fn values(seen: &RunObserved, secrets: &mut Vec<String>) -> Result<Values, String> {
     let mut values = Values::new();
     for arg in seen.run.spec.args.iter().flatten() {
-        let from = arg.value_from.as_ref();
-        let value = match (&arg.value, from) {
+        let value = match (&arg.value, &arg.value_from) {
             (Some(_), Some(_)) => {
                 return Err(format!(
                     "arg '{}' has both Value and ValueFrom fields",
@@ -123,16 +155,7 @@ fn values(seen: &RunObserved, secrets: &mut Vec<String>) -> Result<Values, Strin
                 ));
             }
             (Some(value), None) => value.clone(),
-            (None, Some(from)) => match &from.secret_key_ref {
-                Some(s) => secret(seen, secrets, &s.name, &s.key)?,
-                None if from.config_map_key_ref.is_some() => {
-                    return Err(format!(
-                        "args.{}: configMapKeyRef is not supported yet",
-                        arg.name
-                    ));
-                }
-                None => return Err(format!("args.{} was not resolved", arg.name)),
-            },
+            (None, Some(from)) => looked_up(seen, secrets, &arg.name, from)?,
             (None, None) => return Err(format!("args.{} was not resolved", arg.name)),
         };
         values.insert(arg.name.clone(), value);
@@ -140,23 +163,38 @@ fn values(seen: &RunObserved, secrets: &mut Vec<String>) -> Result<Values, Strin
     Ok(values)
 }
 
-fn secret(
+/// A value from a Secret, a ConfigMap, or a field of the run itself.
+fn looked_up(
     seen: &RunObserved,
     secrets: &mut Vec<String>,
-    name: &str,
-    key: &str,
+    arg: &str,
+    from: &ValueFrom,
 ) -> Result<String, String> {
-    let need = SecretNeed {
-        name: name.to_owned(),
-        key: key.to_owned(),
-    };
-    match seen.args.secrets.get(&need) {
+    match (key_of_arg(from), &from.field_ref) {
+        (Some(need), _) => key(seen, secrets, &need),
+        (None, Some(field)) => {
+            let object = serde_json::to_value(&*seen.run).map_err(|e| e.to_string())?;
+            template::field(&object, &field.field_path).ok_or_else(|| {
+                format!(
+                    "args.{arg} was not resolved: the run has no field {}",
+                    field.field_path
+                )
+            })
+        }
+        (None, None) => Err(format!("args.{arg} was not resolved")),
+    }
+}
+
+fn key(seen: &RunObserved, secrets: &mut Vec<String>, need: &KeyNeed) -> Result<String, String> {
+    match seen.args.keys.get(need) {
         Some(Ok(value)) => {
-            secrets.push(value.clone());
+            if need.source != Source::ConfigMap {
+                secrets.push(value.clone());
+            }
             Ok(value.clone())
         }
         Some(Err(why)) => Err(why.clone()),
-        // `missing_secrets` asks first: this is unreachable, and total.
+        // `missing_keys` asks first: this is unreachable, and total.
         None => Err(need.missing()),
     }
 }
@@ -173,65 +211,45 @@ fn fill_provider(
     seen: &RunObserved,
     secrets: &mut Vec<String>,
 ) -> Result<(), String> {
-    let Some(prometheus) = provider.prometheus.as_mut() else {
-        return Ok(());
-    };
-    if let Some(auth) = prometheus.authentication.as_mut() {
-        if let Some(basic) = auth.basic_auth.as_mut() {
-            if let Some(s) = basic.username_secret_ref.take() {
-                basic.username = Some(secret(seen, secrets, &s.name, &s.key)?);
-            }
-            if let Some(s) = basic.password_secret_ref.take() {
-                basic.password = Some(secret(seen, secrets, &s.name, &s.key)?);
-            }
-            secrets.extend(basic.password.clone());
-        }
-        if let Some(bearer) = auth.bearer.as_mut() {
-            if let Some(s) = bearer.token_secret_ref.take() {
-                bearer.token = Some(secret(seen, secrets, &s.name, &s.key)?);
-            }
-            secrets.extend(bearer.token.clone());
+    for (from, to) in secret_refs(provider) {
+        if let Some(s) = from.take() {
+            *to = Some(key(seen, secrets, &KeyNeed::secret(&s.name, &s.key))?);
         }
     }
-    for header in prometheus.headers.iter_mut().flatten() {
-        if let Some(s) = header
-            .value_from
-            .take()
-            .and_then(|from| from.secret_key_ref)
-        {
-            header.value = Some(secret(seen, secrets, &s.name, &s.key)?);
-        }
+    let auth = [
+        provider
+            .prometheus
+            .as_ref()
+            .and_then(|p| p.authentication.as_ref()),
+        provider
+            .web
+            .as_ref()
+            .and_then(|w| w.authentication.as_ref()),
+    ];
+    for auth in auth.into_iter().flatten() {
+        // Whatever is written where a secret belongs is hidden as one.
+        secrets.extend(auth.basic_auth.as_ref().and_then(|b| b.password.clone()));
+        secrets.extend(auth.bearer.as_ref().and_then(|b| b.token.clone()));
+        secrets.extend(auth.oauth2.as_ref().and_then(|o| o.client_secret.clone()));
     }
     Ok(())
 }
 
-/// What this release cannot ask yet.
-fn unsupported(metrics: &[MetricSpec]) -> Result<(), String> {
-    for metric in metrics {
-        for name in provider_names(&metric.provider) {
-            if name != "Prometheus" {
-                return Err(format!(
-                    "metric \"{}\": provider {name} is not supported yet",
-                    metric.name
-                ));
+/// Values of the keys of a provider's own Secret.
+fn provider_keys(
+    provider: &MetricProvider,
+    seen: &RunObserved,
+    secrets: &mut Vec<String>,
+) -> Result<BTreeMap<String, String>, String> {
+    let mut values = BTreeMap::new();
+    for credential in credentials::of(provider) {
+        match key(seen, secrets, &credential.need) {
+            Ok(value) => {
+                values.insert(credential.name.to_owned(), value);
             }
-        }
-        let auth = metric
-            .provider
-            .prometheus
-            .as_ref()
-            .and_then(|p| p.authentication.as_ref());
-        let missing = auth.and_then(|a| match (&a.sigv4, &a.oauth2) {
-            (Some(_), _) => Some("sigv4"),
-            (None, Some(_)) => Some("oauth2"),
-            (None, None) => None,
-        });
-        if let Some(what) = missing {
-            return Err(format!(
-                "metric \"{}\": authentication.{what} is not supported yet",
-                metric.name
-            ));
+            Err(why) if credential.is_required => return Err(why),
+            Err(_) => {}
         }
     }
-    Ok(())
+    Ok(values)
 }

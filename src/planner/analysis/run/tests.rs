@@ -11,6 +11,7 @@ struct Bench {
     answers: Vec<Answer>,
     in_flight: BTreeSet<TaskKey>,
     args: ResolvedArgs,
+    jobs: BTreeMap<String, JobSeen>,
     events: Vec<String>,
 }
 
@@ -26,6 +27,7 @@ impl Bench {
             answers: vec![],
             in_flight: BTreeSet::new(),
             args: ResolvedArgs::default(),
+            jobs: BTreeMap::new(),
             events: vec![],
         }
     }
@@ -46,6 +48,7 @@ impl Bench {
             answers: self.answers.clone(),
             in_flight: self.in_flight.clone(),
             args: self.args.clone(),
+            jobs: self.jobs.clone(),
         })
     }
 
@@ -528,8 +531,8 @@ fn faults_of_a_spec_end_it_as_error_with_all_of_them() {
             "Unable to resolve metric arguments: failed to resolve {{args.y}}",
         ),
         (
-            json!({"metrics": [{"name": "a", "provider": {"web": {"url": "http://x"}}}]}),
-            "metric \"a\": provider Web is not supported yet",
+            json!({"metrics": [{"name": "a", "successCondition": "result > 1", "provider": {"kayenta": {"threshold": {"pass": 9}}}}]}),
+            "Analysis spec invalid: metrics[0]: kayenta.threshold needs pass and marginal; metrics[0]: kayenta judges by its threshold: leave the conditions out",
         ),
         (
             json!({"metrics": [{"name": "a", "successCondition": "results > 1", "provider": p}]}),
@@ -554,20 +557,17 @@ fn secrets_are_asked_for_filled_in_and_never_shown() {
         "args": [{"name": "token", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
     });
     let mut bench = Bench::new(spec.clone());
-    let need = |name: &str, key: &str| SecretNeed {
-        name: name.to_owned(),
-        key: key.to_owned(),
-    };
+    let need = KeyNeed::secret;
     let plan = bench.turn();
     assert!(plan.tasks.is_empty());
     assert_eq!(plan.needs, [need("auth", "token"), need("s", "k")]);
     bench
         .args
-        .secrets
+        .keys
         .insert(need("s", "k"), Ok("hush-1".to_owned()));
     bench
         .args
-        .secrets
+        .keys
         .insert(need("auth", "token"), Ok("hush-2".to_owned()));
     let plan = bench.turn();
     let Task::Measure { provider, .. } = &plan.tasks[0];
@@ -591,11 +591,11 @@ fn secrets_are_asked_for_filled_in_and_never_shown() {
     let mut bench = Bench::new(spec);
     bench
         .args
-        .secrets
+        .keys
         .insert(need("auth", "token"), Ok("x".to_owned()));
     bench
         .args
-        .secrets
+        .keys
         .insert(need("s", "k"), Err(need("s", "k").missing()));
     bench.turn();
     assert_eq!(
@@ -692,4 +692,246 @@ proptest::proptest! {
             }
         }
     }
+}
+
+/// Keys of ConfigMaps, fields of the run, and a Secret whose name an argument gives.
+#[test]
+fn arguments_come_from_configmaps_fields_and_secrets() {
+    let mut bench = Bench::new(json!({
+        "metrics": [{"name": "m", "successCondition": "result > {{args.low}}", "provider": {"datadog": {
+            "query": "avg:x{run:{{args.run}}}", "secretRef": {"name": "dd-{{args.team}}"}}}}],
+        "args": [
+            {"name": "low", "valueFrom": {"configMapKeyRef": {"name": "bounds", "key": "low"}}},
+            {"name": "run", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "team", "value": "shop"},
+        ],
+    }));
+    let low = KeyNeed {
+        source: Source::ConfigMap,
+        name: "bounds".to_owned(),
+        key: "low".to_owned(),
+    };
+    assert_eq!(bench.plan().needs, vec![low.clone()]);
+    bench.args.keys.insert(low, Ok("5".to_owned()));
+    let needs = bench.plan().needs;
+    assert!(
+        needs
+            .iter()
+            .all(|n| n.name == "dd-shop" && n.source == Source::ControllerSecret)
+    );
+    for need in needs {
+        let value = match need.key.as_str() {
+            "address" => Err(need.missing()),
+            key => Ok(format!("hush-{key}")),
+        };
+        bench.args.keys.insert(need, value);
+    }
+    let plan = bench.turn();
+    let Task::Measure {
+        provider,
+        credentials,
+        namespace,
+        timeout,
+        ..
+    } = &plan.tasks[0];
+    let datadog = provider.datadog.as_ref().unwrap();
+    assert_eq!(datadog.query.as_deref(), Some("avg:x{run:r}"));
+    assert_eq!(credentials["api-key"], "hush-api-key");
+    assert!(!credentials.contains_key("address"), "it may be absent");
+    assert_eq!((namespace.as_str(), timeout.as_secs()), ("n", 10));
+    bench.answer("m", Err("hush-api-key was refused"));
+    let told = serde_json::to_string(&bench.run.status).unwrap();
+    assert!(
+        told.contains("***** was refused") && !told.contains("hush"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_provider_without_its_secret_ends_the_run_and_says_which() {
+    let mut bench = Bench::one(json!({"provider": {"influxdb": {"query": "q"}}}));
+    for need in bench.plan().needs {
+        bench.args.keys.insert(need.clone(), Err(need.missing()));
+    }
+    bench.turn();
+    assert_eq!(
+        (bench.phase().as_str(), bench.message().as_str()),
+        (
+            "Error",
+            "Unable to resolve metric arguments: key 'address' does not exist in secret 'influxdb' of the controller's namespace"
+        )
+    );
+}
+
+/// P7: the score is judged by the threshold.
+#[test]
+fn kayenta_judges_by_its_threshold() {
+    for (score, phase) in [
+        (91.0, "Successful"),
+        (80.0, "Inconclusive"),
+        (74.0, "Failed"),
+    ] {
+        let mut bench = Bench::one(
+            json!({"provider": {"kayenta": {"threshold": {"pass": 90, "marginal": 75}}}}),
+        );
+        bench.turn();
+        bench.answer("m", Ok(MetricValue::Float(score)));
+        assert_eq!(bench.phase(), phase);
+    }
+}
+
+const JOB: &str = "u.m.1";
+
+fn job_bench(metric: Value) -> Bench {
+    let mut all = json!({"name": "m", "provider": {"job": {
+        "metadata": {"labels": {"team": "red"}},
+        "spec": {"template": {"spec": {"containers": [{"name": "c", "image": "{{args.image}}"}]}}}}}});
+    let more = metric.as_object().unwrap().clone();
+    all.as_object_mut().unwrap().extend(more);
+    let mut bench =
+        Bench::new(json!({"metrics": [all], "args": [{"name": "image", "value": "i:1"}]}));
+    bench.run.metadata.uid = Some("u".to_owned());
+    bench
+}
+
+/// P3: created when due, written down, looked at until it ends.
+#[test]
+fn a_job_is_created_once_and_followed_to_its_end() {
+    let mut bench = job_bench(json!({}));
+    let plan = bench.plan();
+    let [JobCall::Create { name, object }] = plan.jobs.as_slice() else {
+        panic!("{:?}", plan.jobs);
+    };
+    assert_eq!(name, JOB);
+    assert_eq!(
+        object["spec"]["template"]["spec"]["containers"][0]["image"],
+        "i:1"
+    );
+    assert_eq!(
+        object["metadata"]["labels"],
+        json!({"team": "red", "analysisrun.argoproj.io/uid": "u"})
+    );
+    assert_eq!(
+        object["metadata"]["ownerReferences"][0]["kind"],
+        "AnalysisRun"
+    );
+    bench.jobs.insert(JOB.to_owned(), JobSeen::Running);
+    let plan = bench.turn();
+    assert!(plan.jobs.is_empty() && plan.wake.is_some() && plan.urgent);
+    let begun = bench.run.status.clone().unwrap();
+    // The next turn looks, and writes nothing while the Job goes on.
+    bench.jobs.clear();
+    bench.wait(5);
+    assert_eq!(
+        bench.plan().jobs,
+        [JobCall::Look {
+            name: JOB.to_owned()
+        }]
+    );
+    bench.jobs.insert(JOB.to_owned(), JobSeen::Running);
+    assert_eq!(bench.plan().status, None);
+    for (end, phase, message) in [
+        (JobSeen::Complete, "Successful", None),
+        (
+            JobSeen::Failed("backoff limit".to_owned()),
+            "Failed",
+            Some("backoff limit"),
+        ),
+        (
+            JobSeen::NoImage("ErrImagePull".to_owned()),
+            "Inconclusive",
+            Some("an image of job u.m.1 cannot be had: ErrImagePull"),
+        ),
+    ] {
+        bench.run.status = Some(begun.clone());
+        bench.jobs.insert(JOB.to_owned(), end);
+        let plan = bench.turn();
+        assert_eq!(bench.phase(), phase);
+        assert_eq!(plan.delete_jobs.len(), usize::from(phase == "Inconclusive"));
+        let result = &bench
+            .run
+            .status
+            .as_ref()
+            .unwrap()
+            .metric_results
+            .as_ref()
+            .unwrap()[0];
+        let last = result.measurements.as_ref().unwrap();
+        assert_eq!(last.len(), 1, "one measurement, not two");
+        assert_eq!(last[0].message.as_deref(), message);
+        assert_eq!(last[0].metadata.as_ref().unwrap()["job-name"], JOB);
+        assert!(last[0].started_at.is_some() && last[0].finished_at.is_some());
+    }
+}
+
+/// A Job that cannot be had is an Error, tried again as another Job.
+#[test]
+fn a_job_that_is_refused_or_deleted_is_tried_again() {
+    let mut bench = job_bench(json!({"consecutiveErrorLimit": 1}));
+    bench.jobs.insert(
+        JOB.to_owned(),
+        JobSeen::Refused("spec is invalid".to_owned()),
+    );
+    let plan = bench.turn();
+    assert_eq!(bench.phase(), "Running");
+    bench.now = plan.wake.unwrap();
+    let [JobCall::Create { name, .. }] = &bench.plan().jobs[..] else {
+        panic!("nothing is tried again");
+    };
+    assert_eq!(name, "u.m.2");
+    bench.jobs.insert("u.m.2".to_owned(), JobSeen::Foreign);
+    bench.turn();
+    assert_eq!(bench.phase(), "Error");
+    assert!(
+        bench.message().contains("is not of this run"),
+        "{}",
+        bench.message()
+    );
+}
+
+/// N13: a run that is told to end deletes its Job, which was no measurement then.
+#[test]
+fn a_run_that_ends_deletes_its_job() {
+    let mut bench = job_bench(json!({"inconclusiveLimit": 1}));
+    bench.jobs.insert(JOB.to_owned(), JobSeen::Running);
+    bench.turn();
+    bench.run.spec.terminate = Some(true);
+    bench.jobs.clear();
+    let plan = bench.turn();
+    assert_eq!(plan.delete_jobs, [JOB]);
+    assert_eq!(bench.phase(), "Successful");
+    assert_eq!(bench.message(), "Run Terminated");
+    let result = &bench
+        .run
+        .status
+        .as_ref()
+        .unwrap()
+        .metric_results
+        .as_ref()
+        .unwrap()[0];
+    let last = &result.measurements.as_ref().unwrap()[0];
+    assert_eq!(
+        (last.phase.as_str(), last.message.as_deref()),
+        ("Inconclusive", Some("Metric Terminated"))
+    );
+}
+
+/// Jobs go with the measurements that are no longer kept.
+#[test]
+fn jobs_beyond_the_retention_are_deleted() {
+    let mut bench = job_bench(json!({"count": 3, "interval": "1m"}));
+    bench.run.spec.measurement_retention =
+        serde_json::from_value(json!([{"metricName": "m", "limit": 1}])).unwrap();
+    let mut deleted = vec![];
+    for slot in 1..=3 {
+        let name = format!("u.m.{slot}");
+        bench.jobs = BTreeMap::from([(name.clone(), JobSeen::Running)]);
+        bench.turn();
+        bench.jobs.insert(name, JobSeen::Complete);
+        let plan = bench.turn();
+        deleted.extend(plan.delete_jobs);
+        bench.now = plan.wake.unwrap_or(bench.now);
+    }
+    assert_eq!(bench.phase(), "Successful");
+    assert_eq!(deleted, ["u.m.1", "u.m.2"]);
 }

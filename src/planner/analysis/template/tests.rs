@@ -152,3 +152,25 @@ fn fields_are_found_by_path() {
         assert_eq!(field(&object, path).as_deref(), value, "{path}");
     }
 }
+
+/// What a template asks of the Rollout is a value in its run.
+#[test]
+fn fields_of_the_rollout_become_values() {
+    let ask = |path: &str| {
+        let arg = json!({"name": "x", "valueFrom": {"fieldRef": {"fieldPath": path}}});
+        let mut request = request(
+            vec![json!({"metrics": [metric("a")], "args": [arg]})],
+            json!([]),
+        );
+        request.owner = json!({"metadata": {"name": "web", "labels": {"region": "eu"}}});
+        build_run(&request).map(|run| serde_json::to_value(run.spec.args).unwrap())
+    };
+    assert_eq!(
+        ask("metadata.labels['region']"),
+        Ok(json!([{"name": "x", "value": "eu"}]))
+    );
+    assert_eq!(
+        ask("metadata.labels['zone']"),
+        Err(vec!["args.x was not resolved".to_owned()])
+    );
+}
