@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use axum::http;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{
+    DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::client::Body;
 use kube::core::Request;
 use serde::Deserialize;
@@ -41,6 +43,14 @@ pub enum Kind {
     ReplicaSet,
     /// `v1` Service.
     Service,
+    /// `apps/v1` Deployment.
+    Deployment,
+    /// `v1` PodTemplate.
+    PodTemplate,
+    /// `v1` Pod.
+    Pod,
+    /// `apps/v1` ControllerRevision.
+    ControllerRevision,
     /// `v1` Secret.
     Secret,
     /// `v1` ConfigMap.
@@ -65,6 +75,10 @@ impl Kind {
             Self::ClusterFreezeWindow => "ClusterFreezeWindow",
             Self::ReplicaSet => "ReplicaSet",
             Self::Service => "Service",
+            Self::Deployment => "Deployment",
+            Self::PodTemplate => "PodTemplate",
+            Self::Pod => "Pod",
+            Self::ControllerRevision => "ControllerRevision",
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
             Self::Job => "Job",
@@ -85,6 +99,10 @@ impl Kind {
             Self::ClusterFreezeWindow => ("apis/serin.dev/v1alpha1", "clusterfreezewindows"),
             Self::ReplicaSet => ("apis/apps/v1", "replicasets"),
             Self::Service => ("api/v1", "services"),
+            Self::Deployment => ("apis/apps/v1", "deployments"),
+            Self::PodTemplate => ("api/v1", "podtemplates"),
+            Self::Pod => ("api/v1", "pods"),
+            Self::ControllerRevision => ("apis/apps/v1", "controllerrevisions"),
             Self::Secret => ("api/v1", "secrets"),
             Self::ConfigMap => ("api/v1", "configmaps"),
             Self::Job => ("apis/batch/v1", "jobs"),
@@ -355,6 +373,18 @@ impl Rest {
         parse(&self.call_within(requests.list(params), limit).await?)
     }
 
+    /// Sends a request that reads, and reads its answer as `T`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn read<T: DeserializeOwned>(
+        &self,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        limit: Duration,
+    ) -> Result<T, CallError> {
+        parse(&self.call_within(request, limit).await?)
+    }
+
     /// Creates an object and returns it as stored; with a dry run it is not stored.
     ///
     /// # Errors
@@ -426,6 +456,23 @@ impl Rest {
         params: &DeleteParams,
     ) -> Result<(), CallError> {
         self.call(target.requests().delete(target.name, params))
+            .await
+            .map(drop)
+    }
+
+    /// Evicts a pod if it still is the one that was read; budgets are kept by the server (429).
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn evict(&self, target: Target<'_>, uid: &str) -> Result<(), CallError> {
+        let params = EvictParams {
+            delete_options: Some(DeleteParams::default().preconditions(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: None,
+            })),
+            post_options: PostParams::default(),
+        };
+        self.call(target.requests().evict(target.name, &params))
             .await
             .map(drop)
     }

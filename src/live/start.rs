@@ -20,6 +20,8 @@ use super::queue::Queue;
 use super::settings::Settings;
 use super::stores::Index;
 use super::watch::{Absence, Change, Feed, Health, Versioned};
+use super::workloads::Workloads;
+use crate::planner::workload::WorkloadKind;
 use crate::providers::{Cluster, Pool};
 
 /// Objects per page of a list: few, because a page is in memory twice while it is read.
@@ -76,6 +78,7 @@ pub async fn run(
         .map(|n| (n, Arc::default()))
         .into(),
         memory: Mutex::new(HashMap::new()),
+        workloads: Workloads::default(),
         clients,
         settings,
     });
@@ -158,6 +161,10 @@ fn follow(controller: &Arc<Controller>, streams: &mut tokio::task::JoinSet<()>) 
         (Kind::Service, 5, String::new()),
         Index::service_change,
     );
+    for kind in WorkloadKind::ALL {
+        let this = Arc::clone(controller);
+        streams.spawn(async move { this.follow_workloads(kind, PAGE).await });
+    }
 }
 
 fn spawn<T>(
@@ -184,6 +191,7 @@ fn spawn<T>(
         requests: kind.requests(namespace.filter(|_| !is_of_cluster)),
         selector,
         page: PAGE,
+        metadata_only: false,
         health,
         // Who may look at one namespace only cannot see what is of the cluster.
         absence: match (is_ours, is_of_cluster && namespace.is_some()) {

@@ -79,6 +79,14 @@ pub const FREEZE_ENDED: &str = "FreezeEnded";
 pub const FREEZE_OVERRIDDEN: &str = "FreezeOverridden";
 /// Event of ours: a ReplicaSet made by another controller goes on as it is.
 pub const RS_ADOPTED: &str = "ReplicaSetAdopted";
+/// Event of ours: every pod made before `spec.restartAt` has been replaced.
+pub const ROLLOUT_RESTARTED: &str = "RolloutRestarted";
+/// Event of ours: a Rollout that is being deleted was held for its workload, and is not any more.
+pub const WORKLOAD_RESTORED: &str = "WorkloadRestored";
+/// Event of ours: a stable ReplicaSet that somebody deleted is made again.
+pub const STABLE_RESTORED: &str = "StableRestored";
+/// Event of ours: a disruption budget, or a missing right, keeps a pod from being evicted.
+pub const EVICTION_REFUSED: &str = "EvictionRefused";
 /// Event: something failed that serin will try again.
 pub const RECONCILIATION_ERROR: &str = "ReconciliationError";
 
@@ -118,6 +126,10 @@ pub fn action(reason: &str) -> &'static str {
         GATE_OVERRIDDEN | FREEZE_OVERRIDDEN => "Override",
         GATE_HOLDING | UPDATE_FROZEN => "Hold",
         RS_ADOPTED => "Adopt",
+        ROLLOUT_RESTARTED => "Restart",
+        WORKLOAD_RESTORED => "Restore",
+        STABLE_RESTORED => "Restore",
+        EVICTION_REFUSED => "Evict",
         r if r.starts_with("AnalysisRun") || r.starts_with("Metric") => "Analyze",
         _ => "Reconcile",
     }

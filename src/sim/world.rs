@@ -107,6 +107,12 @@ impl<'a> World<'a> {
             .map(|(name, spec)| (name.clone(), Arc::new(spec.clone())))
             .collect();
         cluster.freezes = Arc::new(rehearsal.manifests.freezes.clone());
+        cluster.configs.clone_from(&rehearsal.manifests.configs);
+        let workload = rehearsal.manifests.workload_of(&rehearsal.rollout);
+        if let Some(workload) = workload {
+            cluster.workload = Some(workload.clone());
+            cluster.patch_workload(&serde_json::json!({}));
+        }
         Self {
             now: epoch(),
             start: epoch(),

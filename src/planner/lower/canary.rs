@@ -1,6 +1,7 @@
 //! The canary strategy: its fields and what may stand beside what. Steps are in `step`.
 
 use super::analysis::lower_analysis;
+use super::roles::lower_roles;
 use super::step::{lower_seconds, lower_step};
 use super::traffic::{self, Routers};
 use super::{CANARY, count};
@@ -35,12 +36,7 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
         gradual_rollback,
         analyze_first_deployment,
     } = wire;
-    let unsupported = [
-        ("trafficRouting", traffic_routing.is_some()),
-        ("antiAffinity", anti_affinity.is_some()),
-        ("canaryMetadata", canary_metadata.is_some()),
-        ("stableMetadata", stable_metadata.is_some()),
-    ];
+    let unsupported = [("trafficRouting", traffic_routing.is_some())];
     for (name, is_set) in unsupported {
         if is_set {
             faults.push(Fault::unsupported(&format!("{CANARY}.{name}")));
@@ -122,6 +118,13 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
     Canary {
         canary_service,
         stable_service,
+        roles: lower_roles(
+            CANARY,
+            ("stableMetadata", stable_metadata.as_ref()),
+            ("canaryMetadata", canary_metadata.as_ref()),
+            anti_affinity.as_ref(),
+            faults,
+        ),
         step_hash: revision::step_hash(steps.as_deref()),
         max_surge,
         max_unavailable: if is_constant {

@@ -189,6 +189,8 @@ fn verb() -> impl Strategy<Value = Verb> {
         }),
         1 => Just(Verb::Pause),
         1 => Just(Verb::Resume),
+        2 => Just(Verb::Restart),
+        1 => (0_u32..6).prop_map(|least| Verb::Budget(Some(least))),
         2 => prop_oneof![Just(Plugin::Promote), Just(Plugin::PromoteFull), Just(Plugin::Abort),
             Just(Plugin::Retry), Just(Plugin::Pause)].prop_map(Verb::Plugin),
         1 => prop::collection::vec(step(), 1..4).prop_map(|steps| Verb::Steps(steps_json(&steps))),
@@ -330,6 +332,7 @@ impl Scenario {
         let mended = MENDED * 1_000;
         let repair = [
             Verb::Quota(None),
+            Verb::Budget(None),
             Verb::Pods {
                 version: "v1".into(),
                 how: steady.clone(),
