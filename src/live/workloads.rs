@@ -10,7 +10,7 @@ use super::client::{CallError, Kind};
 use super::controller::Controller;
 use super::slim::Meta;
 use super::stores::{Key, ObjectKey};
-use super::watch::{Change, Feed, Health, Versioned};
+use super::watch::{Absence, Change, Feed, Health, Versioned};
 use crate::planner::workload::{Found, WorkloadKey, WorkloadKind, WorkloadSeen};
 
 /// The kind as the API server knows it.
@@ -119,6 +119,7 @@ impl Controller {
             selector: String::new(),
             page,
             metadata_only: true,
+            absence: Absence::IsTrouble,
             health: Arc::new(Health::default()),
         };
         feed.follow(|change: Change<Slim>| match change {

@@ -106,6 +106,8 @@ fn observed(case: &Case) -> Observed {
         rollout: RolloutSeen::of(&rollout),
         replica_sets: vec![set],
         runs: vec![],
+        services: vec![],
+        freezes: std::sync::Arc::default(),
         answers: Answers {
             pods: Some(pods.collect()),
             ..Answers::default()

@@ -94,6 +94,8 @@ fn observed(case: &Case) -> Observed {
         rollout: seen,
         replica_sets: vec![set],
         runs: vec![],
+        services: vec![],
+        freezes: std::sync::Arc::default(),
         answers: Answers {
             workload: case.found.clone(),
             ..Answers::default()
