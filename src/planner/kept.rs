@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::draft::Draft;
 use super::observed::{Need, Observed, ReplicaSetSeen};
@@ -42,12 +42,10 @@ pub(crate) fn keep(d: &mut Draft<'_>) {
     };
     let rollout = &d.seen.rollout;
     let name = revision::replica_set_name(&rollout.name, &set.hash);
-    let mut annotations = json!({});
-    for (key, value) in [(TEMPLATE, &set.template_digest), (CONFIG, &set.config)] {
-        if let Some(value) = value {
-            annotations[key] = json!(value);
-        }
-    }
+    let records = [(TEMPLATE, &set.template_digest), (CONFIG, &set.config)].into_iter();
+    let annotations: Map<String, Value> = records
+        .filter_map(|(key, value)| Some((key.to_owned(), json!(value.as_ref()?))))
+        .collect();
     let object = json!({
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
