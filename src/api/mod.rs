@@ -86,9 +86,25 @@ pub const RESUME: &str = "serin.dev/resume";
 pub const RESTART: &str = "serin.dev/restart";
 /// Command: go back to the previous revision, or to the one named.
 pub const UNDO: &str = "serin.dev/undo";
+/// `true`: ConfigMaps and Secrets that the template refers to are part of a revision.
+pub const TRACK_CONFIG: &str = "serin.dev/track-config";
+/// Annotation on ReplicaSets made with [`TRACK_CONFIG`]: the copies they refer to, as JSON.
+pub const CONFIG: &str = "serin.dev/config";
+/// Label on copies of ConfigMaps and Secrets; as an annotation, the name of what was copied.
+pub const CONFIG_COPY_OF: &str = "serin.dev/copy-of";
+/// `true`: when the Rollout is deleted, the Deployment it refers to gets its pods back first.
+pub const RESTORE_ON_DELETE: &str = "serin.dev/restore-on-delete";
+/// Finalizer on Rollouts with [`RESTORE_ON_DELETE`].
+pub const FINALIZER: &str = "serin.dev/restore-workload";
+/// Annotation on Deployments that a Rollout refers to: their size before it made them smaller.
+pub const REPLICAS_BEFORE: &str = "serin.dev/replicas-before";
 /// What became of the last command: JSON `{id, verb, value, hash, step, at, outcome}`.
 pub const LAST_COMMAND: &str = "serin.dev/last-command";
 /// Annotation on our ReplicaSets: format version and full digest of the pod template.
 pub const TEMPLATE: &str = "serin.dev/template";
+/// Annotation on our ReplicaSets: what their template hides and avoids for their role, as JSON.
+pub const INJECTED: &str = "serin.dev/injected";
+/// Annotation on our ReplicaSets: digest of the Rollout's annotations that were copied to them.
+pub const COPIED: &str = "serin.dev/copied";
 /// Annotation on our ReplicaSets: why it was last scaled, for whoever reads it later.
 pub const DECISION: &str = "serin.dev/decision";

@@ -65,6 +65,26 @@ pub const RIGHTS: &[Right] = &[
         &["get", "list", "watch", "create", "patch", "delete"],
         "",
     ),
+    right(
+        "",
+        &["pods"],
+        &["get", "list", "patch"],
+        "Restarts, and labels and annotations that pods carry for their role.",
+    ),
+    right("", &["pods/eviction"], &["create"], ""),
+    right(
+        "apps",
+        &["deployments"],
+        &["get", "list", "watch", "patch"],
+        "Workloads that a workloadRef names; the size of a Deployment is changed.",
+    ),
+    right(
+        "apps",
+        &["controllerrevisions"],
+        &["get", "create", "delete"],
+        "The stable version's template, kept while an update is under way.",
+    ),
+    right("", &["podtemplates"], &["get", "list", "watch"], ""),
     right("events.k8s.io", &["events"], &["create", "patch"], ""),
 ];
 

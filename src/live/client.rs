@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use axum::http;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{
+    DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::client::Body;
 use kube::core::Request;
 use serde::Deserialize;
@@ -35,6 +37,16 @@ pub enum Kind {
     ClusterAnalysisTemplate,
     /// `apps/v1` ReplicaSet.
     ReplicaSet,
+    /// `apps/v1` Deployment.
+    Deployment,
+    /// `v1` PodTemplate.
+    PodTemplate,
+    /// `v1` Pod.
+    Pod,
+    /// `apps/v1` ControllerRevision.
+    ControllerRevision,
+    /// `v1` ConfigMap.
+    ConfigMap,
     /// `v1` Secret.
     Secret,
     /// `events.k8s.io/v1` Event.
@@ -52,6 +64,11 @@ impl Kind {
             Self::AnalysisTemplate => "AnalysisTemplate",
             Self::ClusterAnalysisTemplate => "ClusterAnalysisTemplate",
             Self::ReplicaSet => "ReplicaSet",
+            Self::Deployment => "Deployment",
+            Self::PodTemplate => "PodTemplate",
+            Self::Pod => "Pod",
+            Self::ControllerRevision => "ControllerRevision",
+            Self::ConfigMap => "ConfigMap",
             Self::Secret => "Secret",
             Self::Event => "Event",
             Self::Lease => "Lease",
@@ -67,6 +84,11 @@ impl Kind {
                 ("apis/argoproj.io/v1alpha1", "clusteranalysistemplates")
             }
             Self::ReplicaSet => ("apis/apps/v1", "replicasets"),
+            Self::Deployment => ("apis/apps/v1", "deployments"),
+            Self::PodTemplate => ("api/v1", "podtemplates"),
+            Self::Pod => ("api/v1", "pods"),
+            Self::ControllerRevision => ("apis/apps/v1", "controllerrevisions"),
+            Self::ConfigMap => ("api/v1", "configmaps"),
             Self::Secret => ("api/v1", "secrets"),
             Self::Event => ("apis/events.k8s.io/v1", "events"),
             Self::Lease => ("apis/coordination.k8s.io/v1", "leases"),
@@ -335,6 +357,18 @@ impl Rest {
         parse(&self.call_within(requests.list(params), limit).await?)
     }
 
+    /// Sends a request that reads, and reads its answer as `T`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn read<T: DeserializeOwned>(
+        &self,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        limit: Duration,
+    ) -> Result<T, CallError> {
+        parse(&self.call_within(request, limit).await?)
+    }
+
     /// Creates an object and returns it as stored; with a dry run it is not stored.
     ///
     /// # Errors
@@ -394,6 +428,23 @@ impl Rest {
             resource_version: Some(version.to_owned()),
         });
         self.call(target.requests().delete(target.name, &params))
+            .await
+            .map(drop)
+    }
+
+    /// Evicts a pod if it still is the one that was read; budgets are kept by the server (429).
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn evict(&self, target: Target<'_>, uid: &str) -> Result<(), CallError> {
+        let params = EvictParams {
+            delete_options: Some(DeleteParams::default().preconditions(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: None,
+            })),
+            post_options: PostParams::default(),
+        };
+        self.call(target.requests().evict(target.name, &params))
             .await
             .map(drop)
     }

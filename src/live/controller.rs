@@ -21,6 +21,7 @@ use super::stats::Stats;
 use super::stores::{Index, Key, ObjectKey};
 use super::turn::Memory;
 use super::watch::Health;
+use super::workloads::Workloads;
 
 /// How often a gate that is shut is looked at again.
 const GATE_PERIOD: Duration = Duration::from_millis(20);
@@ -44,6 +45,7 @@ pub(super) struct Controller {
     pub(super) definitions: Arc<Definitions>,
     pub(super) feeds: Vec<(&'static str, Arc<Health>)>,
     pub(super) memory: Mutex<HashMap<ObjectKey, Memory>>,
+    pub(super) workloads: Workloads,
 }
 
 impl Controller {
@@ -91,6 +93,7 @@ impl Controller {
         match key {
             Key::Rollout(rollout) => {
                 self.memories().remove(rollout);
+                self.workloads.forget(rollout);
             }
             Key::Run(run) => self.tasks.cancel(run),
         }

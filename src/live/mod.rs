@@ -8,6 +8,7 @@
 mod analysis;
 pub mod client;
 pub mod clock;
+mod configs;
 mod controller;
 pub mod crds;
 pub mod events;
@@ -17,6 +18,7 @@ pub mod metrics;
 mod observe;
 mod packed;
 mod perform;
+mod pods;
 pub mod queue;
 pub mod settings;
 pub mod slim;
@@ -25,6 +27,7 @@ pub mod stats;
 pub mod stores;
 mod turn;
 pub mod watch;
+mod workloads;
 
 pub use perform::attempt;
 pub use start::run;

@@ -15,7 +15,7 @@ use super::{clock, watch};
 use crate::api::analysis::AnalysisTemplateSpec;
 use crate::api::{POD_HASH_LABEL, PodTemplate, TEMPLATE};
 use crate::planner::observed::{Answers, Named, Need, Observed, RolloutSeen, TemplateRef};
-use crate::planner::{self, revision};
+use crate::planner::{self, config, revision, workload};
 
 /// Rounds of questions that one turn may ask. Each answers everything the planner asked at once.
 const ROUNDS: u32 = 8;
@@ -80,9 +80,10 @@ impl Controller {
         if digest.is_some_and(|d| d != family.rollout.template_digest) {
             answers.template = None;
         }
+        let rollout = workload::resolved(family.rollout, answers.workload.as_ref());
         Some(Observed {
             now: clock::now(),
-            rollout: family.rollout,
+            rollout: config::resolved(rollout, &answers),
             replica_sets: family.replica_sets,
             runs: family.runs,
             answers,
@@ -103,13 +104,27 @@ impl Controller {
     ) -> Result<(), CallError> {
         match need {
             Need::Fresh => self.read_live(key, sight).await?,
+            Need::Workload(wanted) => {
+                let found = self.workload(key, &seen.namespace, &wanted).await?;
+                sight.answers.workload = Some(found);
+            }
+            Need::Kept(name) => {
+                let kind = Kind::ControllerRevision;
+                let kept = self.get(kind, &seen.namespace, &name).await?;
+                sight.answers.kept = Some(kept.map(Arc::new));
+            }
+            Need::Config(wanted) => {
+                let found = self.config(&seen.namespace, &wanted).await?;
+                sight.answers.configs.insert(wanted, found);
+            }
             Need::Template => {
                 sight.answers.template = self.read_rollout(key).await?;
             }
             Need::StoredTemplate => {
-                let template = match sight.answers.template.clone() {
-                    Some(template) => Some(template),
-                    None => self.read_rollout(key).await?,
+                let template = match (&sight.answers.workload, &sight.answers.template) {
+                    (Some(workload::Found::There(found)), _) => Some(found.template.clone()),
+                    (_, Some(template)) => Some(template.clone()),
+                    (_, None) => self.read_rollout(key).await?,
                 };
                 let Some(template) = template else {
                     return Ok(());
@@ -127,6 +142,10 @@ impl Controller {
                 let set = self.get(Kind::ReplicaSet, &seen.namespace, &name).await?;
                 sight.answers.named.insert(name, set.as_ref().map(named));
             }
+            Need::Pods => {
+                let pods = self.pods_of(key, seen).await?;
+                sight.answers.pods = Some(pods);
+            }
             Need::AnalysisTemplate(reference) => {
                 let spec = self.analysis_template(&seen.namespace, &reference).await?;
                 sight.answers.analysis_templates.insert(reference, spec);
@@ -141,6 +160,8 @@ impl Controller {
         key: &ObjectKey,
         sight: &mut Sight,
     ) -> Result<(), CallError> {
+        // What the Rollout refers to is read as live as the rest.
+        sight.answers.workload = None;
         sight.answers.template = self.read_rollout(key).await?;
         let Some(family) = self.index.family(key) else {
             sight.must_read = false;
@@ -148,7 +169,9 @@ impl Controller {
         };
         let rollout = &family.rollout;
         let mut selector = POD_HASH_LABEL.to_owned();
-        if let Ok(spec) = &rollout.spec {
+        if let Ok(spec) = &rollout.spec
+            && !spec.selector_text.is_empty()
+        {
             selector = format!("{selector},{}", spec.selector_text);
         }
         let requests = Kind::ReplicaSet.requests(Some(&rollout.namespace));
@@ -290,7 +313,7 @@ impl Controller {
     }
 
     /// Reads one object as it is stored; `None` when there is none.
-    async fn get(
+    pub(super) async fn get(
         &self,
         kind: Kind,
         namespace: &str,

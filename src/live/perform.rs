@@ -9,6 +9,7 @@ use super::client::{Answer, CallError, Kind, Rest, Target};
 use super::controller::Controller;
 use super::slim::{SlimReplicaSet, SlimRollout, SlimRun};
 use super::stores::ObjectKey;
+use crate::api::POD_HASH_LABEL;
 use crate::api::patch::to_merge_patch;
 use crate::planner::observed::RolloutSeen;
 use crate::planner::plan::{Outcome, StatusWrite, Write};
@@ -30,7 +31,7 @@ impl Controller {
                 retry_after: None,
             };
         }
-        let is_create = matches!(write, Write::CreateReplicaSet(_) | Write::CreateRun(_));
+        let is_create = is_create(write);
         match self.send(seen, write).await {
             Ok(version) => Performed {
                 outcome: Outcome::Done { version },
@@ -57,6 +58,16 @@ impl Controller {
             (Write::CreateRun(_) | Write::TerminateRun { .. }, Some(answer)) => {
                 self.took_run(&answer)
             }
+            (
+                Write::KeepTemplate(_)
+                | Write::DropTemplate(_)
+                | Write::CreateConfig(_)
+                | Write::DeleteConfig(_)
+                | Write::ScaleWorkload(_)
+                | Write::PatchPods(_)
+                | Write::EvictPod { .. },
+                _,
+            ) => Ok(String::new()),
             (Write::DeleteReplicaSet { name, version, .. }, _) => {
                 self.index.gone_set(&seen.uid, name);
                 Ok(version.clone())
@@ -112,9 +123,19 @@ impl Controller {
     }
 }
 
+fn is_create(write: &Write) -> bool {
+    matches!(
+        write,
+        Write::KeepTemplate(_)
+            | Write::CreateConfig(_)
+            | Write::CreateReplicaSet(_)
+            | Write::CreateRun(_)
+    )
+}
+
 /// Sends one write for the Rollout of that name, whatever the Lease says, and tells what became of it.
 pub async fn attempt(work: &Rest, namespace: &str, rollout: &str, write: &Write) -> Outcome {
-    let is_create = matches!(write, Write::CreateReplicaSet(_) | Write::CreateRun(_));
+    let is_create = is_create(write);
     match request(work, namespace, rollout, write).await {
         Ok(answer) => Outcome::Done {
             version: answer.map(|answer| answer.version()).unwrap_or_default(),
@@ -148,6 +169,46 @@ async fn request(
         Write::PatchReplicaSet(patch) => {
             let target = at(Kind::ReplicaSet, &patch.name);
             work.merge(target, None, &patch.to_json()).await?
+        }
+        Write::KeepTemplate(kept) => {
+            let kind = Kind::ControllerRevision;
+            work.create(kind, namespace, &kept.object, false).await?;
+            return Ok(None);
+        }
+        Write::DropTemplate(name) => {
+            let target = at(Kind::ControllerRevision, name);
+            super::configs::delete_labelled(work, target, POD_HASH_LABEL).await?;
+            return Ok(None);
+        }
+        Write::CreateConfig(copy) => {
+            let kind = super::configs::kind(copy.key.kind);
+            work.create(kind, namespace, &copy.object, false).await?;
+            return Ok(None);
+        }
+        Write::DeleteConfig(key) => {
+            super::configs::delete_copy(work, namespace, key).await?;
+            return Ok(None);
+        }
+        Write::ScaleWorkload(scale) => {
+            let target = at(super::workloads::kind(scale.key.kind), &scale.key.name);
+            work.merge(target, None, &scale.to_json()).await?;
+            return Ok(None);
+        }
+        Write::PatchPods(pods) => {
+            super::pods::patch_all(work, namespace, pods).await?;
+            return Ok(None);
+        }
+        Write::EvictPod { name, uid } => {
+            match work.evict(at(Kind::Pod, name), uid).await {
+                // A disruption budget says no; so may a server with too much to do.
+                Err(CallError::Busy { message, .. }) => {
+                    return Err(CallError::Refused { code: 429, message });
+                }
+                // Another pod of that name, or none: the one that was read is gone.
+                Err(CallError::Conflict(_)) => {}
+                other => gone_is_fine(other)?,
+            }
+            return Ok(None);
         }
         Write::DeleteReplicaSet { name, uid, version } => {
             gone_is_fine(work.delete(at(Kind::ReplicaSet, name), uid, version).await)?;

@@ -84,6 +84,7 @@ pub(super) struct Meta {
     pub(super) generation: i64,
     pub(super) creation_timestamp: Option<Timestamp>,
     pub(super) deletion_timestamp: Option<IgnoredAny>,
+    finalizers: Option<Vec<String>>,
     pub(super) labels: Option<BTreeMap<String, String>>,
     pub(super) annotations: Option<BTreeMap<String, String>>,
     pub(super) owner_references: Option<Vec<Owner>>,
@@ -107,8 +108,15 @@ impl Meta {
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default)]
 pub(super) struct Owner {
-    uid: String,
+    pub(super) uid: String,
     controller: Option<bool>,
+}
+
+impl Owner {
+    /// This is the one that controls the object.
+    pub(super) fn is_controller(&self) -> bool {
+        self.controller == Some(true)
+    }
 }
 
 /// The Rollout as the planner sees it. Never fails: what cannot be decoded is a fault in the spec.
@@ -151,6 +159,7 @@ fn slim_rollout(wire: WireRollout) -> RolloutSeen {
         generation: meta.generation,
         created,
         is_deleting: meta.deletion_timestamp.is_some(),
+        finalizers: meta.finalizers.unwrap_or_default(),
         labels: Arc::new(meta.labels.unwrap_or_default()),
         annotations: Arc::new(annotations),
         spec,
@@ -227,6 +236,14 @@ struct SetAnnotations {
     scale_down_deadline: Option<String>,
     #[serde(rename = "serin.dev/template")]
     template_digest: Option<String>,
+    #[serde(rename = "rollout.argoproj.io/ephemeral-metadata")]
+    ephemeral: Option<String>,
+    #[serde(rename = "serin.dev/injected")]
+    injected: Option<String>,
+    #[serde(rename = "serin.dev/copied")]
+    copied: Option<String>,
+    #[serde(rename = "serin.dev/config")]
+    config: Option<String>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -294,6 +311,10 @@ impl From<WireSet> for SlimReplicaSet {
             desired_replicas: notes.desired_replicas.and_then(|r| r.parse().ok()),
             scale_down_deadline: notes.scale_down_deadline.and_then(|t| t.parse().ok()),
             template_digest: notes.template_digest,
+            ephemeral: notes.ephemeral,
+            injected: notes.injected,
+            copied: notes.copied,
+            config: notes.config,
             is_deleting: meta.deletion_timestamp.is_some(),
             replicas: spec.replicas.unwrap_or(1),
             min_ready_seconds: spec.min_ready_seconds.unwrap_or(0),

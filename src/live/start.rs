@@ -18,6 +18,8 @@ use super::queue::Queue;
 use super::settings::Settings;
 use super::stores::Index;
 use super::watch::{Change, Feed, Health, Versioned};
+use super::workloads::Workloads;
+use crate::planner::workload::WorkloadKind;
 use crate::providers::Pool;
 
 /// Objects per page of a list: few, because a page is in memory twice while it is read.
@@ -65,6 +67,7 @@ pub async fn run(
             .map(|n| (n, Arc::default()))
             .into(),
         memory: Mutex::new(HashMap::new()),
+        workloads: Workloads::default(),
         clients,
         settings,
     });
@@ -126,6 +129,10 @@ fn follow(controller: &Arc<Controller>, streams: &mut tokio::task::JoinSet<()>) 
         (Kind::AnalysisRun, 2, instance),
         Index::analysis_run,
     );
+    for kind in WorkloadKind::ALL {
+        let this = Arc::clone(controller);
+        streams.spawn(async move { this.follow_workloads(kind, PAGE).await });
+    }
 }
 
 fn spawn<T>(
@@ -146,6 +153,7 @@ fn spawn<T>(
         requests: kind.requests(controller.settings.namespace.as_deref()),
         selector,
         page: PAGE,
+        metadata_only: false,
         health,
     };
     let this = Arc::clone(controller);

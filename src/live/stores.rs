@@ -161,6 +161,7 @@ struct SetEntry {
     hash: Box<str>,
     revision: u32,
     digest: Digest,
+    config: Option<Box<str>>,
     live: Option<Box<Live>>,
 }
 
@@ -170,6 +171,9 @@ struct Live {
     revision_history: Option<Box<str>>,
     desired_replicas: Option<u32>,
     scale_down_deadline: Option<Timestamp>,
+    ephemeral: Option<Box<str>>,
+    injected: Option<Box<str>>,
+    copied: Option<Box<str>>,
     is_deleting: bool,
     is_observed: bool,
     replicas: u32,
@@ -190,10 +194,14 @@ impl SetEntry {
             hash: seen.hash.into(),
             revision: u32::try_from(seen.revision).unwrap_or(u32::MAX),
             digest: Digest::new(seen.template_digest),
+            config: seen.config.map(Into::into),
             live: Some(Box::new(Live {
                 revision_history: seen.revision_history.map(Into::into),
                 desired_replicas: seen.desired_replicas,
                 scale_down_deadline: seen.scale_down_deadline,
+                ephemeral: seen.ephemeral.map(Into::into),
+                injected: seen.injected.map(Into::into),
+                copied: seen.copied.map(Into::into),
                 is_deleting: seen.is_deleting,
                 is_observed: seen.is_observed,
                 replicas: seen.replicas,
@@ -220,6 +228,10 @@ impl SetEntry {
             desired_replicas: live.and_then(|l| l.desired_replicas),
             scale_down_deadline: live.and_then(|l| l.scale_down_deadline),
             template_digest: self.digest.text(),
+            ephemeral: live.and_then(|l| text(&l.ephemeral)),
+            injected: live.and_then(|l| text(&l.injected)),
+            copied: live.and_then(|l| text(&l.copied)),
+            config: text(&self.config),
             is_deleting: live.is_some_and(|l| l.is_deleting),
             replicas: live.map_or(0, |l| l.replicas),
             min_ready_seconds: live.map_or(0, |l| l.min_ready_seconds),
@@ -240,6 +252,7 @@ impl SetEntry {
                 && !l.is_deleting
                 && l.failure.is_none()
                 && l.scale_down_deadline.is_none()
+                && l.ephemeral.is_none()
         })
     }
 }

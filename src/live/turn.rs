@@ -311,6 +311,13 @@ fn told(write: &Write) -> (&'static str, &str) {
         Write::PatchRollout { .. } => ("patch rollout", ""),
         Write::CreateReplicaSet(set) => ("create replicaset", &set.name),
         Write::PatchReplicaSet(patch) => ("patch replicaset", &patch.name),
+        Write::KeepTemplate(kept) => ("keep template", &kept.name),
+        Write::DropTemplate(name) => ("drop template", name),
+        Write::CreateConfig(copy) => ("keep a copy", &copy.key.name),
+        Write::DeleteConfig(key) => ("delete a copy", &key.name),
+        Write::ScaleWorkload(scale) => ("scale workload", &scale.key.name),
+        Write::PatchPods(_) => ("patch pods", ""),
+        Write::EvictPod { name, .. } => ("evict pod", name),
         Write::DeleteReplicaSet { name, .. } => ("delete replicaset", name),
         Write::CreateRun(run) => (
             "create analysisrun",

@@ -115,6 +115,8 @@ pub struct Feed {
     pub selector: String,
     /// Objects per page of a list.
     pub page: u32,
+    /// Only the metadata of the objects is wanted.
+    pub metadata_only: bool,
     /// Where to tell how it goes.
     pub health: Arc<Health>,
 }
@@ -171,7 +173,11 @@ impl Feed {
             params = params.labels(&self.selector);
         }
         loop {
-            let page: Page<T> = self.rest.list(&self.requests, &params, PAGE_LIMIT).await?;
+            let request = match self.metadata_only {
+                true => self.requests.list_metadata(&params),
+                false => self.requests.list(&params),
+            };
+            let page: Page<T> = self.rest.read(request, PAGE_LIMIT).await?;
             self.health.heard();
             page.items
                 .into_iter()
@@ -254,7 +260,11 @@ impl Feed {
         if !self.selector.is_empty() {
             params = params.labels(&self.selector);
         }
-        let request = self.requests.watch(&params, version).map_err(|e| Broken {
+        let request = match self.metadata_only {
+            true => self.requests.watch_metadata(&params, version),
+            false => self.requests.watch(&params, version),
+        };
+        let request = request.map_err(|e| Broken {
             message: e.to_string(),
             is_gone: true,
         })?;

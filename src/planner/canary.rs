@@ -6,12 +6,13 @@ use super::hold::{ask_a_person, gate_opens};
 use super::plan::Event;
 use super::promotion::{first_deployment, is_full, make_stable};
 use super::replicas::{self, Fence, MAX_WEIGHT, Move, Pair, Sizes};
+use super::restart::{self, Restart, Room};
 use super::revision::Sets;
 use super::sizes::{resize, size};
 use super::spec::{Pause, Step};
 use super::{
-    command, cursor, descent, duration, failure, history, ramp, reasons, resume, rollback, runs,
-    status,
+    command, cursor, descent, duration, failure, history, kept, ramp, reasons, resume, rollback,
+    runs, status,
 };
 use crate::api::RolloutStatus;
 
@@ -33,7 +34,8 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
     if runs::steer(d, sets) {
         return;
     }
-    d.is_stable_gone = is_stable_gone(d, sets);
+    // Made again where it was kept: then nothing is gone for long.
+    d.is_stable_gone = is_stable_gone(d, sets) && !kept::restore(d);
     let plan = scale(d, sets);
     // Steps are judged on a settled cluster only (A25): a move ends the turn.
     // A reference that leads nowhere makes the spec invalid: no step is taken (A38), but sizes
@@ -127,7 +129,18 @@ fn scale(d: &mut Draft<'_>, sets: &Sets<'_>) -> Scaling {
     let fence = d.spec.canary().map_or_else(Fence::default, |canary| {
         replicas::fenceposts(d.spec.replicas, canary.max_surge, canary.max_unavailable)
     });
-    let target = target(d, sets, fence);
+    let mut target = target(d, sets, fence);
+    let room = Room::of_canary(d.spec.replicas, fence);
+    match restart::steer(d, sets, room, target) {
+        Restart::Idle => {}
+        Restart::Evicts => {
+            return Scaling {
+                target,
+                is_stuck: false,
+            };
+        }
+        Restart::Surge(raised) => target = raised,
+    }
     let has_older = sets.older.iter().any(|rs| rs.replicas > 0);
     let is_stuck = has_older && is_stuck(d);
     let sizes = Sizes {

@@ -124,7 +124,7 @@ fn refusal(verb: &str, why: &str) -> Event {
 fn judge(d: &mut Draft<'_>, verb: &str, value: &str) -> Judgement {
     let refuse = |why: &str| Judgement::Refuse(why.to_owned());
     match verb {
-        "restart" => refuse("is not supported yet: delete pods one by one"),
+        "restart" => judge_restart(d, value),
         "undo" => undo::judge(d, value),
         "pause" | "resume" => judge_pause(d, verb == "pause"),
         "promote" if value != "true" && value != "full" => {
@@ -141,6 +141,17 @@ fn judge(d: &mut Draft<'_>, verb: &str, value: &str) -> Judgement {
         "retry" if d.read().abort != Some(true) => refuse("the update is not aborted"),
         _ => Judgement::Accept,
     }
+}
+
+/// `spec.restartAt` is all of it: whoever reads the manifest sees when its pods were asked to go.
+fn judge_restart(d: &mut Draft<'_>, value: &str) -> Judgement {
+    if value != "true" {
+        let why = "the value must be true; for another time than now set spec.restartAt";
+        return Judgement::Refuse(why.to_owned());
+    }
+    let at = stamp(d).0.to_string();
+    d.spec_patch.insert("restartAt".into(), Value::String(at));
+    Judgement::Done
 }
 
 fn judge_pause(d: &mut Draft<'_>, pause: bool) -> Judgement {

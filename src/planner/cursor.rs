@@ -62,6 +62,9 @@ pub(crate) fn reset(d: &mut Draft<'_>, hash: &str) {
     d.next.abort = None;
     d.next.aborted_at = None;
     d.next.promote_full = None;
+    if read.current_pod_hash.as_deref() != Some(hash) {
+        super::restart::forget(d);
+    }
     if let Some(canary) = &mut d.next.canary {
         canary.current_background_analysis_run_status = None;
         canary.current_experiment = None;

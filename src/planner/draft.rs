@@ -8,10 +8,12 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 
+use super::config::ConfigKey;
 use super::fault::Fault;
-use super::observed::{Observed, ReplicaSetSeen};
+use super::observed::{Observed, PodSeen, ReplicaSetSeen};
 use super::plan::{
-    Effect, Event, NewReplicaSet, Note, Plan, ReplicaSetPatch, StatusWrite, Wake, Write,
+    Effect, Event, KeptTemplate, NewConfig, NewReplicaSet, Note, Plan, PodPatch, ReplicaSetPatch,
+    ScaleWorkload, StatusWrite, Wake, Write,
 };
 use super::reasons;
 use super::spec::Spec;
@@ -42,8 +44,15 @@ pub(crate) struct Draft<'a> {
     pub(crate) annotations: BTreeMap<String, Option<String>>,
     /// Spec fields of the Rollout to set.
     pub(crate) spec_patch: Map<String, Value>,
+    kept: Option<KeptTemplate>,
+    configs: Vec<NewConfig>,
     creates: Vec<NewReplicaSet>,
     patches: BTreeMap<String, (ReplicaSetPatch, Direction)>,
+    /// Finalizers of the Rollout, where they are to be others.
+    pub(crate) finalizers: Option<Vec<String>>,
+    workload: Option<ScaleWorkload>,
+    pods: Vec<PodPatch>,
+    evictions: Vec<Write>,
     runs: Vec<(RunOrder, Write)>,
     deletes: Vec<Write>,
 }
@@ -77,8 +86,14 @@ impl<'a> Draft<'a> {
             is_stable_gone: false,
             annotations: BTreeMap::new(),
             spec_patch: Map::new(),
+            kept: None,
+            configs: vec![],
             creates: vec![],
             patches: BTreeMap::new(),
+            finalizers: None,
+            workload: None,
+            pods: vec![],
+            evictions: vec![],
             runs: vec![],
             deletes: vec![],
         }
@@ -114,6 +129,26 @@ impl<'a> Draft<'a> {
         self.spec.steps().len()
     }
 
+    /// Keeps a template.
+    pub(crate) fn keep_template(&mut self, kept: KeptTemplate) {
+        self.kept = Some(kept);
+    }
+
+    /// Lets go of a template that was kept.
+    pub(crate) fn drop_template(&mut self, name: String) {
+        self.deletes.push(Write::DropTemplate(name));
+    }
+
+    /// Makes a copy of a ConfigMap or Secret.
+    pub(crate) fn create_config(&mut self, copy: NewConfig) {
+        self.configs.push(copy);
+    }
+
+    /// Deletes a copy.
+    pub(crate) fn delete_config(&mut self, key: ConfigKey) {
+        self.deletes.push(Write::DeleteConfig(key));
+    }
+
     /// Makes a ReplicaSet.
     pub(crate) fn create(&mut self, set: NewReplicaSet) {
         self.creates.push(set);
@@ -124,9 +159,9 @@ impl<'a> Draft<'a> {
         !self.patches.is_empty() || !self.runs.is_empty() || !self.creates.is_empty()
     }
 
-    /// True when something is asked of a ReplicaSet.
+    /// True when something is asked of a ReplicaSet or of its pods, or one is made.
     pub(crate) fn has_patches(&self) -> bool {
-        !self.patches.is_empty()
+        !self.patches.is_empty() || !self.evictions.is_empty() || !self.creates.is_empty()
     }
 
     /// The one patch of a ReplicaSet in this turn.
@@ -150,6 +185,26 @@ impl<'a> Draft<'a> {
             .insert(key.to_owned(), Some(value));
     }
 
+    /// Removes an annotation of a ReplicaSet.
+    pub(crate) fn unannotate(&mut self, rs: &ReplicaSetSeen, key: &str) {
+        self.patch(rs).0.annotations.insert(key.to_owned(), None);
+    }
+
+    /// Changes the template of a ReplicaSet by a merge patch.
+    pub(crate) fn change_template(&mut self, rs: &ReplicaSetSeen, patch: Value) {
+        self.patch(rs).0.template = Some(patch);
+    }
+
+    /// Changes the size of the workload that the Rollout refers to.
+    pub(crate) fn scale_workload(&mut self, scale: ScaleWorkload) {
+        self.workload = Some(scale);
+    }
+
+    /// Changes living pods.
+    pub(crate) fn change_pods(&mut self, patches: Vec<PodPatch>) {
+        self.pods.extend(patches);
+    }
+
     /// Brings `minReadySeconds` of a ReplicaSet up to date.
     pub(crate) fn set_min_ready(&mut self, rs: &ReplicaSetSeen, seconds: u32) {
         self.patch(rs).0.min_ready_seconds = Some(seconds);
@@ -165,6 +220,14 @@ impl<'a> Draft<'a> {
         let entry = self.patch(rs);
         entry.0.replicas = Some(replicas);
         entry.1 = direction;
+    }
+
+    /// Evicts a pod.
+    pub(crate) fn evict(&mut self, pod: &PodSeen) {
+        self.evictions.push(Write::EvictPod {
+            name: pod.name.clone(),
+            uid: pod.uid.clone(),
+        });
     }
 
     /// Makes an AnalysisRun.
@@ -220,13 +283,19 @@ impl<'a> Draft<'a> {
     /// Puts everything in order. What adds capacity comes before what takes it away, and the status
     /// comes last, so that a crash anywhere leaves at least the capacity there was and a status
     /// that promises nothing which was not written: take command → create → scale up → annotate →
-    /// make runs → scale down → end runs → delete → status.
+    /// make runs → scale down → evict → end runs → delete → status.
     pub(crate) fn finish(mut self) -> Plan {
         let decision = self.decision();
         let mut effects = vec![];
         if let Some(patch) = self.rollout_patch() {
             let version = self.seen.rollout.version.clone();
             effects.push(effect(Write::PatchRollout { patch, version }, false));
+        }
+        if let Some(kept) = self.kept.take() {
+            effects.push(effect(Write::KeepTemplate(Box::new(kept)), false));
+        }
+        for copy in std::mem::take(&mut self.configs) {
+            effects.push(effect(Write::CreateConfig(Box::new(copy)), false));
         }
         for set in std::mem::take(&mut self.creates) {
             effects.push(effect(Write::CreateReplicaSet(Box::new(set)), false));
@@ -246,6 +315,19 @@ impl<'a> Draft<'a> {
                 effects.push(one)
             }
         }
+        if let Some(scale) = self.workload.take() {
+            let is_down = scale.replicas < scale.from;
+            let one = effect(Write::ScaleWorkload(scale), is_down);
+            if is_down {
+                downs.push(one)
+            } else {
+                effects.push(one)
+            }
+        }
+        let pods = std::mem::take(&mut self.pods);
+        if !pods.is_empty() {
+            effects.push(effect(Write::PatchPods(pods), false));
+        }
         let mut runs = std::mem::take(&mut self.runs);
         runs.sort_by_key(|(order, _)| *order);
         let (creates, ends): (Vec<_>, Vec<_>) = runs
@@ -253,12 +335,14 @@ impl<'a> Draft<'a> {
             .partition(|(order, _)| *order == RunOrder::Create);
         effects.extend(creates.into_iter().map(|(_, write)| effect(write, false)));
         effects.extend(downs);
+        let evictions = std::mem::take(&mut self.evictions);
+        effects.extend(evictions.into_iter().map(|w| effect(w, true)));
         effects.extend(ends.into_iter().map(|(_, write)| effect(write, false)));
-        effects.extend(
-            std::mem::take(&mut self.deletes)
-                .into_iter()
-                .map(|w| effect(w, true)),
-        );
+        effects.extend(std::mem::take(&mut self.deletes).into_iter().map(|w| {
+            // What is only kept for later carries no capacity.
+            let is_record = matches!(w, Write::DropTemplate(_));
+            effect(w, !is_record)
+        }));
         let urgent = self.push_status(&mut effects);
         Plan {
             effects,
@@ -271,17 +355,24 @@ impl<'a> Draft<'a> {
     }
 
     fn rollout_patch(&self) -> Option<Value> {
-        if self.annotations.is_empty() && self.spec_patch.is_empty() {
+        if self.annotations.is_empty() && self.spec_patch.is_empty() && self.finalizers.is_none() {
             return None;
         }
         let mut patch = Map::new();
+        let mut metadata = Map::new();
+        if let Some(finalizers) = &self.finalizers {
+            metadata.insert("finalizers".into(), json!(finalizers));
+        }
         if !self.annotations.is_empty() {
             let map: Map<String, Value> = self
                 .annotations
                 .iter()
                 .map(|(k, v)| (k.clone(), v.clone().map_or(Value::Null, Value::String)))
                 .collect();
-            patch.insert("metadata".into(), json!({ "annotations": map }));
+            metadata.insert("annotations".into(), Value::Object(map));
+        }
+        if !metadata.is_empty() {
+            patch.insert("metadata".into(), Value::Object(metadata));
         }
         if !self.spec_patch.is_empty() {
             patch.insert("spec".into(), Value::Object(self.spec_patch.clone()));

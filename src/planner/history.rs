@@ -1,5 +1,6 @@
 //! Old ReplicaSets that are no longer needed, of either strategy.
 
+use super::config;
 use super::draft::Draft;
 use super::revision::Sets;
 
@@ -13,5 +14,6 @@ pub(crate) fn clean_up(d: &mut Draft<'_>, sets: &Sets<'_>) {
         .filter(|rs| rs.replicas == 0 && rs.current == 0 && rs.is_observed && !rs.is_deleting);
     for rs in empty.take(surplus) {
         d.delete(rs);
+        config::forget(d, rs);
     }
 }

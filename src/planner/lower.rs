@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::fault::Fault;
 use super::spec::{Spec, Strategy};
+use crate::api::Rollout;
 use crate::api::rollout::{RolloutSpec, RolloutStrategy};
-use crate::api::{Rollout, RolloutStatus};
 
 mod analysis;
 mod blue_green;
@@ -14,13 +14,16 @@ mod canary;
 pub(crate) mod experiment;
 mod pod;
 pub mod references;
+mod roles;
 mod routes;
 mod selector;
 mod step;
 mod template;
 mod traffic;
+mod workload;
 
 use canary::lower_canary;
+pub(crate) use workload::with_workload;
 
 /// A third of what an `i32` holds: sums of counts cannot overflow anywhere behind this.
 const MOST: i64 = 715_827_882;
@@ -30,9 +33,8 @@ const MOST: i64 = 715_827_882;
 /// # Errors
 /// All faults, in the order of the fields.
 pub fn lower(rollout: &Rollout) -> Result<Spec, Vec<Fault>> {
-    let status = rollout.status.clone().unwrap_or_default();
     let mut faults = Vec::new();
-    let spec = lower_spec(&rollout.spec, &status, &mut faults);
+    let spec = lower_spec(&rollout.spec, &mut faults);
     if let Some((spec, slos)) = spec.as_ref().and_then(|s| Some((s, s.slos()?))) {
         let name = rollout.metadata.name.as_deref().unwrap_or_default();
         let path = format!("{}.slos", spec.strategy_path());
@@ -44,7 +46,7 @@ pub fn lower(rollout: &Rollout) -> Result<Spec, Vec<Fault>> {
     }
 }
 
-fn lower_spec(wire: &RolloutSpec, status: &RolloutStatus, faults: &mut Vec<Fault>) -> Option<Spec> {
+fn lower_spec(wire: &RolloutSpec, faults: &mut Vec<Fault>) -> Option<Spec> {
     // Destructured without `..`: a new field does not compile until it is lowered.
     let RolloutSpec {
         replicas,
@@ -62,10 +64,15 @@ fn lower_spec(wire: &RolloutSpec, status: &RolloutStatus, faults: &mut Vec<Fault
         rollback_window,
     } = wire;
     let replicas_count = count("spec.replicas", *replicas, 1, faults);
-    let selector_text = selector::check(selector.as_ref(), faults);
-    if workload_ref.is_some() {
-        faults.push(Fault::unsupported("spec.workloadRef"));
-    }
+    let workload = workload_ref
+        .as_ref()
+        .and_then(|w| workload::lower_workload(w, faults));
+    // Without a selector of its own a Rollout takes that of its workload.
+    let is_elsewhere = workload_ref.is_some() && selector.as_ref().is_none_or(selector::is_empty);
+    let selector_text = match is_elsewhere {
+        true => String::new(),
+        false => selector::check(selector.as_ref(), faults),
+    };
     let labels = template::check(template.as_ref(), workload_ref.is_some(), faults);
     if let (Some(selector), Some(labels)) = (selector, &labels)
         && !selector::is_empty(selector)
@@ -97,9 +104,6 @@ fn lower_spec(wire: &RolloutSpec, status: &RolloutStatus, faults: &mut Vec<Fault
             "must be greater than minReadySeconds",
         ));
     }
-    if restart_at.is_some() && *restart_at != status.restarted_at {
-        faults.push(Fault::unsupported("spec.restartAt"));
-    }
     let window = rollback_window.as_ref().and_then(|w| w.revisions);
     let window = window.map(|n| count("spec.rollbackWindow.revisions", Some(n), 0, faults));
     let kept = analysis.clone().unwrap_or_default();
@@ -117,7 +121,7 @@ fn lower_spec(wire: &RolloutSpec, status: &RolloutStatus, faults: &mut Vec<Fault
         faults,
     );
     let strategy = lower_strategy(strategy.as_ref(), faults)?;
-    Some(Spec {
+    let spec = Spec {
         replicas: replicas_count,
         replicas_unset: replicas.is_none(),
         selector: serde_json::to_value(selector).unwrap_or_default(),
@@ -128,11 +132,20 @@ fn lower_spec(wire: &RolloutSpec, status: &RolloutStatus, faults: &mut Vec<Fault
         paused: paused.unwrap_or(false),
         progress_deadline_seconds: deadline,
         progress_deadline_abort: progress_deadline_abort.unwrap_or(false),
+        workload,
+        restart_at: restart_at.as_ref().map(|t| t.0),
         successful_run_history_limit: good,
         unsuccessful_run_history_limit: bad,
         rollback_window: window,
         strategy,
-    })
+    };
+    roles::check(
+        spec.strategy_path(),
+        spec.roles(),
+        selector.as_ref(),
+        faults,
+    );
+    Some(spec)
 }
 
 /// A count with its default; negative ones and ones beyond reason are faults.

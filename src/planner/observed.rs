@@ -7,8 +7,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::config::{self, ConfigKey};
 use super::fault::Fault;
 use super::spec::Spec;
+use super::workload::{self, WorkloadKey};
 use crate::api::{AnalysisRun, PodTemplate, Rollout, RolloutStatus};
 
 /// Everything one turn may look at.
@@ -52,6 +54,8 @@ pub struct RolloutSeen {
     pub created: Timestamp,
     /// `metadata.deletionTimestamp` is set.
     pub is_deleting: bool,
+    /// `metadata.finalizers`.
+    pub finalizers: Vec<String>,
     /// All labels.
     pub labels: Arc<BTreeMap<String, String>>,
     /// All annotations.
@@ -88,6 +92,14 @@ pub struct ReplicaSetSeen {
     pub scale_down_deadline: Option<Timestamp>,
     /// `serin.dev/template`; absent on a ReplicaSet that the peer made.
     pub template_digest: Option<String>,
+    /// `rollout.argoproj.io/ephemeral-metadata`: JSON of what its template carries for its role.
+    pub ephemeral: Option<String>,
+    /// `serin.dev/injected`: our record of the same (see `roles`).
+    pub injected: Option<String>,
+    /// `serin.dev/copied`: which annotations of the Rollout it has (see `copies`).
+    pub copied: Option<String>,
+    /// `serin.dev/config`: the copies of configuration it refers to (see `config`).
+    pub config: Option<String>,
     /// `metadata.deletionTimestamp` is set.
     pub is_deleting: bool,
     /// `spec.replicas`.
@@ -109,6 +121,13 @@ pub struct ReplicaSetSeen {
 /// What the shell fetched because `needs` asked; absent keys were not asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
+    /// ConfigMaps and Secrets that the template refers to.
+    pub configs: BTreeMap<ConfigKey, config::Found>,
+    /// The stable version's template as it was kept (a ControllerRevision); `None` inside where there
+    /// is none.
+    pub kept: Option<Option<Arc<Value>>>,
+    /// The workload that the Rollout refers to.
+    pub workload: Option<workload::Found>,
     /// The Rollout's full pod template, as stored.
     pub template: Option<PodTemplate>,
     /// The template as the API server would store it in a ReplicaSet (dry run), or why it refused.
@@ -117,9 +136,32 @@ pub struct Answers {
     pub replica_set_templates: BTreeMap<String, Arc<Value>>,
     /// A ReplicaSet found by name, whoever owns it: its controller uid and `serin.dev/template`.
     pub named: BTreeMap<String, Option<Named>>,
+    /// Every pod that a ReplicaSet of this Rollout controls, read live in this very turn.
+    pub pods: Option<Vec<PodSeen>>,
     /// Analysis templates by reference; `None` where there is no such object.
     pub analysis_templates:
         BTreeMap<TemplateRef, Option<Arc<crate::api::analysis::AnalysisTemplateSpec>>>,
+}
+
+/// A pod as the planner needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodSeen {
+    /// Name.
+    pub name: String,
+    /// Identity.
+    pub uid: String,
+    /// Uid of the ReplicaSet that controls it.
+    pub owner: String,
+    /// When it was made; whole seconds, as the API server writes it.
+    pub created: Timestamp,
+    /// It is neither on its way out nor ended.
+    pub is_active: bool,
+    /// Since when it has been ready, where it is.
+    pub ready_since: Option<Timestamp>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Who holds a ReplicaSet's name.
@@ -143,6 +185,12 @@ pub struct TemplateRef {
 /// One thing that a turn must know before it can plan, and that no watch holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
+    /// The workload that `spec.workloadRef` names (`Answers::workload`); asked before all else.
+    Workload(WorkloadKey),
+    /// What was kept of the stable version, under this name (`Answers::kept`).
+    Kept(String),
+    /// A ConfigMap or Secret (`Answers::configs`).
+    Config(ConfigKey),
     /// The Rollout's full template (`Answers::template`).
     Template,
     /// Proof that absence is real: read the Rollout and its ReplicaSets live (`is_fresh`).
@@ -153,6 +201,8 @@ pub enum Need {
     ReplicaSetTemplate(String),
     /// The ReplicaSet that holds this name, whoever owns it.
     Named(String),
+    /// The pods of the Rollout's ReplicaSets, read live (`Answers::pods`).
+    Pods,
     /// An analysis template.
     AnalysisTemplate(TemplateRef),
 }
@@ -178,6 +228,7 @@ impl RolloutSeen {
                 .as_ref()
                 .map_or(Timestamp::UNIX_EPOCH, |t| t.0),
             is_deleting: meta.deletion_timestamp.is_some(),
+            finalizers: meta.finalizers.clone().unwrap_or_default(),
             labels: Arc::new(meta.labels.clone().unwrap_or_default()),
             annotations: Arc::new(meta.annotations.clone().unwrap_or_default()),
             spec: super::lower::lower(rollout).map(Arc::new).map_err(Arc::new),

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::api::RolloutStatus;
+use super::config::ConfigKey;
+use super::workload::WorkloadKey;
+use crate::api::{REPLICAS_BEFORE, RolloutStatus};
 
 /// The decision of one turn for one Rollout.
 #[derive(Clone, Debug, Default)]
@@ -55,10 +57,29 @@ pub enum Write {
         /// Version decided on.
         version: String,
     },
+    /// Keeps the template of the stable version; one of the name is the same.
+    KeepTemplate(Box<KeptTemplate>),
+    /// Deletes what was kept under this name.
+    DropTemplate(String),
+    /// Creates a copy of a ConfigMap or Secret; one of the name is the same copy.
+    CreateConfig(Box<NewConfig>),
+    /// Deletes a copy of a ConfigMap or Secret, and nothing that is no copy.
+    DeleteConfig(ConfigKey),
     /// Creates a ReplicaSet of this Rollout.
     CreateReplicaSet(Box<NewReplicaSet>),
     /// Changes size or annotations of one ReplicaSet.
     PatchReplicaSet(ReplicaSetPatch),
+    /// Changes the size of the workload that the Rollout refers to.
+    ScaleWorkload(ScaleWorkload),
+    /// Changes labels and annotations of living pods, all at once; one that is gone is no matter.
+    PatchPods(Vec<PodPatch>),
+    /// Evicts a pod, as `kubectl drain` does: the API server keeps disruption budgets.
+    EvictPod {
+        /// Name in the Rollout's namespace.
+        name: String,
+        /// Precondition.
+        uid: String,
+    },
     /// Deletes an old ReplicaSet at 0.
     DeleteReplicaSet {
         /// Name in the Rollout's namespace.
@@ -88,6 +109,59 @@ pub enum Write {
     },
     /// The status sub-resource, always last.
     Status(Box<StatusWrite>),
+}
+
+/// The template of a stable version, to be kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptTemplate {
+    /// `<rollout>-<hash>`.
+    pub name: String,
+    /// The ControllerRevision as it is sent.
+    pub object: Arc<Value>,
+}
+
+/// A copy of a ConfigMap or Secret.
+#[derive(Clone, PartialEq)]
+pub struct NewConfig {
+    /// Kind and name of the copy.
+    pub key: ConfigKey,
+    /// The object as it is sent.
+    pub object: Arc<Value>,
+}
+
+impl std::fmt::Debug for NewConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NewConfig({})", self.key)
+    }
+}
+
+/// Another size for the workload that a Rollout refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScaleWorkload {
+    /// Which one, in the Rollout's namespace.
+    pub key: WorkloadKey,
+    /// Version decided on.
+    pub version: String,
+    /// Its size as it was read.
+    pub from: u32,
+    /// Its new size.
+    pub replicas: u32,
+    /// Its size before it was ever made smaller, for the record; `None` removes the record.
+    pub before: Option<u32>,
+}
+
+impl ScaleWorkload {
+    /// The RFC 7386 patch, with the resourceVersion it was decided on.
+    pub fn to_json(&self) -> Value {
+        let before = self.before.map(|n| n.to_string());
+        serde_json::json!({
+            "metadata": {
+                "resourceVersion": self.version,
+                "annotations": {REPLICAS_BEFORE: before},
+            },
+            "spec": {"replicas": self.replicas},
+        })
+    }
 }
 
 /// A ReplicaSet to be made: 0 replicas, scaled in a later turn.
@@ -120,6 +194,19 @@ pub struct ReplicaSetPatch {
     pub min_ready_seconds: Option<u32>,
     /// Annotations to set, or to remove where `None`.
     pub annotations: BTreeMap<String, Option<String>>,
+    /// RFC 7386 patch of `spec.template`; pods that live are not touched by it.
+    pub template: Option<Value>,
+}
+
+/// A patch of one living pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodPatch {
+    /// Name in the Rollout's namespace.
+    pub name: String,
+    /// Identity; the patch holds it too, so that no other pod of the name is changed.
+    pub uid: String,
+    /// RFC 7386 patch.
+    pub patch: Value,
 }
 
 impl ReplicaSetPatch {
@@ -146,6 +233,9 @@ impl ReplicaSetPatch {
         }
         if let Some(n) = self.min_ready_seconds {
             spec.insert("minReadySeconds".into(), Value::from(n));
+        }
+        if let Some(template) = &self.template {
+            spec.insert("template".into(), template.clone());
         }
         if !spec.is_empty() {
             patch.insert("spec".into(), Value::Object(spec));

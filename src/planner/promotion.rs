@@ -4,6 +4,7 @@
 use super::cursor;
 use super::draft::Draft;
 use super::first;
+use super::kept;
 use super::observed::ReplicaSetSeen;
 use super::plan::Event;
 use super::reasons;
@@ -48,6 +49,7 @@ pub(crate) fn is_full(d: &Draft<'_>, canary: &ReplicaSetSeen) -> bool {
 
 /// The version in spec is the stable one from now on.
 pub(crate) fn make_stable(d: &mut Draft<'_>, sets: &Sets<'_>, reason: &str) {
+    kept::let_go(d, sets);
     let canary = sets.canary;
     d.next.stable_rs = Some(canary.hash.clone());
     timing::promoted(d, sets);

@@ -71,6 +71,14 @@ pub const GATE_HOLDING: &str = "GateHolding";
 pub const FIRST_FAILED: &str = "FirstDeploymentFailed";
 /// Event of ours: a ReplicaSet made by another controller goes on as it is.
 pub const RS_ADOPTED: &str = "ReplicaSetAdopted";
+/// Event of ours: every pod made before `spec.restartAt` has been replaced.
+pub const ROLLOUT_RESTARTED: &str = "RolloutRestarted";
+/// Event of ours: a Rollout that is being deleted was held for its workload, and is not any more.
+pub const WORKLOAD_RESTORED: &str = "WorkloadRestored";
+/// Event of ours: a stable ReplicaSet that somebody deleted is made again.
+pub const STABLE_RESTORED: &str = "StableRestored";
+/// Event of ours: a disruption budget, or a missing right, keeps a pod from being evicted.
+pub const EVICTION_REFUSED: &str = "EvictionRefused";
 /// Event: something failed that serin will try again.
 pub const RECONCILIATION_ERROR: &str = "ReconciliationError";
 
@@ -107,6 +115,10 @@ pub fn action(reason: &str) -> &'static str {
         GATE_OVERRIDDEN => "Override",
         GATE_HOLDING => "Hold",
         RS_ADOPTED => "Adopt",
+        ROLLOUT_RESTARTED => "Restart",
+        WORKLOAD_RESTORED => "Restore",
+        STABLE_RESTORED => "Restore",
+        EVICTION_REFUSED => "Evict",
         r if r.starts_with("AnalysisRun") || r.starts_with("Metric") => "Analyze",
         _ => "Reconcile",
     }

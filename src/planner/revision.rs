@@ -8,7 +8,7 @@ use super::observed::{Need, Observed, ReplicaSetSeen};
 use crate::api::{POD_HASH_LABEL, PodTemplate, canary::CanaryStep, published::published};
 
 /// Format of `serin.dev/template`; another format is "not recognised", never "different".
-const FORMAT: &str = "v1:";
+pub(crate) const FORMAT: &str = "v1:";
 
 /// Alphabet of hashes, as existing clients see them: no vowels, no look-alikes.
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -187,10 +187,9 @@ pub fn find(seen: &Observed) -> Found<'_> {
         .filter(|rs| !rs.is_deleting)
         .collect();
     sets.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
-    if let Some(known) = sets
-        .iter()
-        .find(|rs| bears(rs.template_digest.as_deref(), wanted))
-    {
+    if let Some(known) = sets.iter().find(|rs| {
+        bears(rs.template_digest.as_deref(), wanted) || super::config::was_made_for(rs, wanted)
+    }) {
         return Found::Known(known);
     }
     if let Some(found) = find_as_stored(seen, &sets) {
@@ -230,8 +229,11 @@ fn find_as_stored<'a>(seen: &'a Observed, sets: &[&'a ReplicaSetSeen]) -> Option
     if !asks.is_empty() {
         return Some(Found::Ask(asks));
     }
-    let ours = comparable(template.value());
-    let same = |rs: &&&ReplicaSetSeen| known.get(&rs.name).is_some_and(|t| comparable(t) == ours);
+    let same = |rs: &&&ReplicaSetSeen| {
+        let ephemeral = rs.ephemeral.as_deref();
+        let theirs = known.get(&rs.name);
+        theirs.is_some_and(|t| comparable(t, ephemeral) == comparable(template.value(), ephemeral))
+    };
     sets.iter().find(same).map(|rs| Found::Adopt(rs))
 }
 
@@ -276,19 +278,19 @@ fn find_foreign<'a>(seen: &'a Observed, candidates: &[&'a ReplicaSetSeen]) -> Fo
             return Found::Ask(asks);
         }
     };
-    let ours = comparable(stored);
     let same = candidates.iter().find(|rs| {
-        seen.answers
-            .replica_set_templates
-            .get(&rs.name)
-            .is_some_and(|t| comparable(t) == ours)
+        let ephemeral = rs.ephemeral.as_deref();
+        let theirs = seen.answers.replica_set_templates.get(&rs.name);
+        theirs.is_some_and(|t| comparable(t, ephemeral) == comparable(stored, ephemeral))
     });
     same.map_or(Found::Missing, |rs| Found::Adopt(rs))
 }
 
 /// A stored template, without what a controller adds to it, in a form that can be compared.
-fn comparable(template: &Value) -> Value {
-    written(&canonical(template))
+fn comparable(template: &Value, ephemeral: Option<&str>) -> Value {
+    let mut template = written(&canonical(template));
+    super::roles::bare(&mut template, ephemeral);
+    template
 }
 
 /// A stored template as a person could have written it: without what a controller adds.

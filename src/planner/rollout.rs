@@ -7,16 +7,17 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::command;
+use super::copies;
 use super::cursor;
-use super::draft::Draft;
+use super::draft::{Draft, after};
 use super::needs::needs;
 use super::observed::{Observed, ReplicaSetSeen};
 use super::plan::{Event, NewReplicaSet, Note, Plan};
 use super::reasons;
 use super::revision::{self, Found, Sets};
-use super::{canary, status};
+use super::{canary, config, kept, roles, status, workload};
 use crate::api::{
-    API_VERSION, DECISION, DESIRED_REPLICAS, OWN_PREFIX, POD_HASH_LABEL, REVISION,
+    API_VERSION, CONFIG, COPIED, DECISION, DESIRED_REPLICAS, POD_HASH_LABEL, REVISION,
     REVISION_HISTORY, TEMPLATE,
 };
 
@@ -32,6 +33,9 @@ use crate::api::{
 /// all when nothing is to be done.
 pub fn plan_rollout(seen: &Observed) -> Plan {
     if seen.rollout.is_deleting {
+        if let Some(plan) = workload::restore(seen) {
+            return plan;
+        }
         return idle(
             seen,
             "the Rollout is being deleted; its ReplicaSets are collected with it",
@@ -39,7 +43,13 @@ pub fn plan_rollout(seen: &Observed) -> Plan {
     }
     let spec = match &seen.rollout.spec {
         Ok(spec) => spec,
-        Err(faults) => return status::invalid(seen, faults),
+        Err(faults) => {
+            let mut plan = status::invalid(seen, faults);
+            if workload::may_come(seen) || config::may_come(seen) {
+                plan.wake.at(after(seen.now, workload::AGAIN));
+            }
+            return plan;
+        }
     };
     if let Some(need) = needs(seen).first() {
         return idle(seen, &format!("cannot plan before this is known: {need:?}"));
@@ -49,6 +59,8 @@ pub fn plan_rollout(seen: &Observed) -> Plan {
         d.note("took a command; acting on it next");
         return d.finish();
     }
+    workload::record(&mut d);
+    config::look_again(&mut d);
     match revision::find(seen) {
         Found::Ask(_) => {}
         Found::Hold(why) => status::hold(&mut d, &why),
@@ -88,7 +100,9 @@ fn idle(seen: &Observed, why: &str) -> Plan {
 fn found(d: &mut Draft<'_>, canary: &ReplicaSetSeen) {
     let sets = Sets::of(d.seen, canary);
     keep_revision(d, canary);
+    copies::keep(d, canary);
     default_replicas(d);
+    roles::steer(d, &sets);
     let read = d.read();
     let other_template = read.current_pod_hash.as_deref() != Some(canary.hash.as_str());
     let steps_changed = read.current_step_hash.as_deref() != d.spec.step_hash();
@@ -113,6 +127,7 @@ fn found(d: &mut Draft<'_>, canary: &ReplicaSetSeen) {
     } else {
         canary::steer(d, &sets);
     }
+    workload::steer(d, &sets);
     status::compute(d, &sets);
 }
 
@@ -204,11 +219,15 @@ fn create(d: &mut Draft<'_>) {
     if ours.is_some() {
         return collide(d, &name, collisions);
     }
-    let Some(template) = seen.answers.template.as_ref() else {
+    let Some(template) = workload::template(seen) else {
         return;
     };
     let revision = revision::revision_of(seen, None);
-    let object = replica_set(d, &name, &hash, revision, template.value());
+    let (template, record) = config::keep(d, &hash, template.value());
+    let config = record.map(|record| (CONFIG, record));
+    let digest = &seen.rollout.template_digest;
+    let object = replica_set(d, (&name, &hash), (revision, digest), &template, config);
+    kept::keep(d);
     d.create(NewReplicaSet {
         name: name.clone(),
         hash: hash.clone(),
@@ -218,7 +237,13 @@ fn create(d: &mut Draft<'_>) {
     });
     default_replicas(d);
     annotate_revision(d, revision);
+    let is_lost = has_lost_it(d);
     cursor::reset(d, &hash);
+    if is_lost {
+        d.next.stable_rs = Some(hash.clone());
+        let steps = d.steps();
+        cursor::set_index(d, steps);
+    }
     let now = command::stamp(d);
     status::set_condition(
         &mut d.next,
@@ -233,6 +258,18 @@ fn create(d: &mut Draft<'_>) {
     status::started(d, revision);
 }
 
+/// Nothing was being updated, and nothing of the spec has changed since: the ReplicaSet that is made is
+/// the stable one again, whatever hash another controller gave it.
+fn has_lost_it(d: &Draft<'_>) -> bool {
+    let read = d.read();
+    let generation = d.seen.rollout.generation.to_string();
+    read.stable_rs.is_some()
+        && read.stable_rs == read.current_pod_hash
+        && read.observed_generation == Some(generation)
+        && d.spec.workload.is_none()
+        && !config::is_tracked(&d.seen.rollout)
+}
+
 /// The name belongs to another template: the next hash covers the count of collisions.
 fn collide(d: &mut Draft<'_>, name: &str, collisions: i64) {
     d.next.collision_count = Some(collisions.saturating_add(1));
@@ -241,23 +278,32 @@ fn collide(d: &mut Draft<'_>, name: &str, collisions: i64) {
     ));
 }
 
-fn replica_set(d: &Draft<'_>, name: &str, hash: &str, revision: u64, template: &Value) -> Value {
+/// A ReplicaSet as it is sent, with 0 replicas.
+pub(crate) fn replica_set(
+    d: &Draft<'_>,
+    (name, hash): (&str, &str),
+    (revision, digest): (u64, &str),
+    template: &Value,
+    config: Option<(&'static str, String)>,
+) -> Value {
     let rollout = &d.seen.rollout;
-    let mut template = template.clone();
+    let (mut template, records) = roles::for_new(d.seen, d.spec, hash, template);
     label(&mut template, &["metadata", "labels"], hash);
     let mut selector = d.spec.selector.clone();
     label(&mut selector, &["matchLabels"], hash);
     let mut labels = d.spec.template_labels.clone();
     labels.insert(POD_HASH_LABEL.to_owned(), hash.to_owned());
-    let mut annotations: Map<String, Value> = copied(d)
+    let mut annotations: Map<String, Value> = copies::copied(rollout)
         .map(|(key, value)| (key.clone(), Value::String(value.clone())))
         .collect();
-    for (key, value) in [
+    let mark = copies::mark(rollout).map(|mark| (COPIED, mark));
+    let own = [
         (REVISION, revision.to_string()),
         (DESIRED_REPLICAS, d.spec.replicas.to_string()),
-        (TEMPLATE, rollout.template_digest.clone()),
+        (TEMPLATE, digest.to_owned()),
         (DECISION, d.decision()),
-    ] {
+    ];
+    for (key, value) in own.into_iter().chain(records).chain(mark).chain(config) {
         annotations.insert(key.to_owned(), Value::String(value));
     }
     json!({
@@ -279,17 +325,6 @@ fn replica_set(d: &Draft<'_>, name: &str, hash: &str, revision: u64, template: &
             "selector": selector,
             "template": template,
         },
-    })
-}
-
-/// Annotations of the Rollout that its ReplicaSets carry too: all but what speaks of the Rollout
-/// alone (S6).
-fn copied<'a>(d: &Draft<'a>) -> impl Iterator<Item = (&'a String, &'a String)> {
-    d.seen.rollout.annotations.iter().filter(|(key, _)| {
-        !key.starts_with(OWN_PREFIX)
-            && !key.starts_with("rollout.argoproj.io/")
-            && key.as_str() != "kubectl.kubernetes.io/last-applied-configuration"
-            && key.as_str() != "notified.notifications.argoproj.io"
     })
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::slo::SloSpec;
+use super::workload::Workload;
 use crate::api::canary::RolloutAnalysis;
 
 /// A Rollout's spec after `lower`.
@@ -29,6 +30,10 @@ pub struct Spec {
     pub progress_deadline_seconds: u32,
     /// A stuck update is aborted.
     pub progress_deadline_abort: bool,
+    /// The workload that gives the template, where the Rollout has none of its own.
+    pub workload: Option<Workload>,
+    /// Pods made before this time are replaced, once it has come.
+    pub restart_at: Option<jiff::Timestamp>,
     /// How many finished runs to keep, by outcome.
     pub successful_run_history_limit: u32,
     /// How many failed, errored and inconclusive runs to keep.
@@ -75,6 +80,14 @@ impl Spec {
         self.canary().map(|canary| canary.step_hash.as_str())
     }
 
+    /// What pods get for their role, of either strategy.
+    pub fn roles(&self) -> &Roles {
+        match &self.strategy {
+            Strategy::Canary(canary) => &canary.roles,
+            Strategy::BlueGreen(blue_green) => &blue_green.roles,
+        }
+    }
+
     /// Objectives, of either strategy.
     pub fn slos(&self) -> Option<&SloSpec> {
         match &self.strategy {
@@ -106,6 +119,45 @@ impl Spec {
     }
 }
 
+/// Labels and annotations.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Meta {
+    /// Labels.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Meta {
+    /// Neither a label nor an annotation.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.annotations.is_empty()
+    }
+}
+
+/// What pods get for their role (X1, X2).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Roles {
+    /// `stableMetadata`, or `activeMetadata`.
+    pub stable: Meta,
+    /// `canaryMetadata`, or `previewMetadata`.
+    pub canary: Meta,
+    /// `antiAffinity` between the two.
+    pub apart: Option<Apart>,
+}
+
+/// How far pods of two versions stay apart on nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apart {
+    /// Never on one node.
+    Required,
+    /// With this weight, 1 to 100.
+    Preferred(u32),
+}
+
 /// The blueGreen strategy (contract B1–B13).
 #[derive(Clone, Debug)]
 pub struct BlueGreen {
@@ -135,6 +187,8 @@ pub struct BlueGreen {
     pub post_promotion: Option<RolloutAnalysis>,
     /// Objectives that are checked after the switch.
     pub slos: Option<SloSpec>,
+    /// What pods get while they are active, and while they are the preview.
+    pub roles: Roles,
 }
 
 /// The canary strategy, scaled by ReplicaSets.
@@ -148,6 +202,8 @@ pub struct Canary {
     pub max_surge: Bound,
     /// As written, resolved against replicas by `replicas::fenceposts`.
     pub max_unavailable: Bound,
+    /// What pods get while they are stable, and while they are canary.
+    pub roles: Roles,
     /// Analysis that runs beside the steps.
     pub background: Option<Background>,
     /// Objectives that gate every step from `starting_step` on.

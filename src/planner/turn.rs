@@ -86,6 +86,10 @@ impl<'a> Turn<'a> {
                 self.queue.clear();
                 self.plan.events.clear();
             }
+            // A budget of somebody else: the plan's wake tries again.
+            Outcome::Refused(why) if matches!(effect.write, Write::EvictPod { .. }) => {
+                self.refused_eviction(&effect.write, &why);
+            }
             Outcome::Refused(why) | Outcome::Failed(why) if is_housekeeping(&effect.write) => {
                 self.complain(&effect.write, &why);
             }
@@ -114,14 +118,27 @@ impl<'a> Turn<'a> {
                 self.end.needs.push(Need::Named(set.name.clone()));
                 self.stop_and_replan();
             }
-            Write::CreateRun(_) => {}
+            // Copies have names of their contents.
+            Write::CreateRun(_) | Write::CreateConfig(_) | Write::KeepTemplate(_) => {}
             Write::PatchRollout { .. }
             | Write::PatchReplicaSet(_)
+            | Write::DropTemplate(_)
+            | Write::DeleteConfig(_)
+            | Write::ScaleWorkload(_)
+            | Write::PatchPods(_)
+            | Write::EvictPod { .. }
             | Write::DeleteReplicaSet { .. }
             | Write::TerminateRun { .. }
             | Write::DeleteRun { .. }
             | Write::Status(_) => self.stop_and_replan(),
         }
+    }
+
+    /// A pod that stays for now is no failure.
+    fn refused_eviction(&mut self, write: &Write, why: &str) {
+        let text = format!("Did not {}: {}", described(write), short(why));
+        let event = Event::warning(reasons::EVICTION_REFUSED, text);
+        self.plan.events.push(event);
     }
 
     /// What only tidies up must not keep the status from being written.
@@ -143,9 +160,15 @@ impl<'a> Turn<'a> {
         if let Some((reason, message)) = folded(write, &why) {
             let read = &self.seen.rollout.status;
             let mut after = match write {
-                Write::CreateReplicaSet(_) => (**read).clone(),
+                Write::CreateReplicaSet(_) | Write::CreateConfig(_) => (**read).clone(),
                 Write::PatchRollout { .. }
                 | Write::PatchReplicaSet(_)
+                | Write::KeepTemplate(_)
+                | Write::DropTemplate(_)
+                | Write::DeleteConfig(_)
+                | Write::ScaleWorkload(_)
+                | Write::PatchPods(_)
+                | Write::EvictPod { .. }
                 | Write::DeleteReplicaSet { .. }
                 | Write::CreateRun(_)
                 | Write::TerminateRun { .. }
@@ -190,10 +213,17 @@ impl<'a> Turn<'a> {
 /// Writes without which the update goes on all the same.
 fn is_housekeeping(write: &Write) -> bool {
     match write {
-        Write::DeleteReplicaSet { .. } | Write::DeleteRun { .. } | Write::TerminateRun { .. } => {
-            true
-        }
+        Write::KeepTemplate(_)
+        | Write::DropTemplate(_)
+        | Write::DeleteConfig(_)
+        | Write::ScaleWorkload(_)
+        | Write::PatchPods(_)
+        | Write::EvictPod { .. }
+        | Write::DeleteReplicaSet { .. }
+        | Write::DeleteRun { .. }
+        | Write::TerminateRun { .. } => true,
         Write::PatchRollout { .. }
+        | Write::CreateConfig(_)
         | Write::CreateReplicaSet(_)
         | Write::PatchReplicaSet(_)
         | Write::CreateRun(_)
@@ -203,6 +233,13 @@ fn is_housekeeping(write: &Write) -> bool {
 
 fn described(write: &Write) -> String {
     match write {
+        Write::PatchPods(pods) => format!("change labels and annotations of {} pods", pods.len()),
+        Write::KeepTemplate(kept) => format!("keep the stable template as {:?}", kept.name),
+        Write::DropTemplate(name) => format!("delete the kept template {name:?}"),
+        Write::CreateConfig(copy) => format!("create {}", copy.key),
+        Write::DeleteConfig(key) => format!("delete {key}"),
+        Write::ScaleWorkload(scale) => format!("scale {} to {}", scale.key, scale.replicas),
+        Write::EvictPod { name, .. } => format!("evict pod {name:?}"),
         Write::DeleteReplicaSet { name, .. } => format!("delete old replica set {name:?}"),
         Write::DeleteRun { name, .. } => format!("delete old analysis run {name:?}"),
         Write::TerminateRun { name, .. } => format!("end analysis run {name:?}"),
@@ -253,6 +290,10 @@ fn folded(write: &Write, why: &str) -> Option<(&'static str, String)> {
             reasons::RS_CREATE_ERROR,
             format!("Failed to create new replica set {:?}: {why}", set.name),
         )),
+        Write::CreateConfig(copy) => Some((
+            reasons::RS_CREATE_ERROR,
+            format!("Failed to keep a copy, {}: {why}", copy.key),
+        )),
         Write::PatchReplicaSet(patch) => Some((
             reasons::RECONCILIATION_ERROR,
             format!("Failed to update replica set {:?}: {why}", patch.name),
@@ -265,6 +306,12 @@ fn folded(write: &Write, why: &str) -> Option<(&'static str, String)> {
             ),
         )),
         Write::PatchRollout { .. }
+        | Write::KeepTemplate(_)
+        | Write::DropTemplate(_)
+        | Write::DeleteConfig(_)
+        | Write::ScaleWorkload(_)
+        | Write::PatchPods(_)
+        | Write::EvictPod { .. }
         | Write::DeleteReplicaSet { .. }
         | Write::TerminateRun { .. }
         | Write::DeleteRun { .. }

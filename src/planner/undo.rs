@@ -8,8 +8,8 @@ use super::command::{Judgement, LastCommand};
 use super::draft::Draft;
 use super::observed::{Need, Observed, ReplicaSetSeen};
 use super::plan::Event;
-use super::reasons;
 use super::revision::{self, Sets};
+use super::{reasons, roles};
 use crate::api::UNDO;
 use crate::api::patch::to_merge_patch;
 
@@ -97,7 +97,8 @@ fn template_back(d: &mut Draft<'_>, value: &str) -> Result<(String, bool), Strin
     let present = answers.template.as_ref();
     let present = present.ok_or("spec.template cannot be read: is there a workloadRef?")?;
     let revision = rs.revision;
-    let back = without_nulls(&revision::written(stored));
+    let own = roles::own_template(rs, stored);
+    let back = without_nulls(&revision::written(&own));
     let patch = to_merge_patch(present.value(), &back)
         .ok_or_else(|| format!("spec.template is that of revision {revision} already"))?;
     d.spec_patch.insert("template".into(), patch);

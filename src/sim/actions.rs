@@ -12,6 +12,8 @@ use super::script::{Action, Plugin, Verb};
 use super::trigger::{Moment, Trigger};
 use super::world::World;
 use crate::api;
+use crate::api::patch::apply_merge_patch;
+use crate::planner::config::{ConfigKey, ConfigKind};
 use crate::view::timeline::Sample;
 
 /// Where the script stands.
@@ -165,6 +167,7 @@ impl World<'_> {
             Verb::Image(_)
                 | Verb::Steps(_)
                 | Verb::Patch(_)
+                | Verb::Config { .. }
                 | Verb::Retry
                 | Verb::RetryStep
                 | Verb::Undo(_)
@@ -180,9 +183,14 @@ impl World<'_> {
         match verb {
             Verb::Image(version) => {
                 let image = self.rehearsal.image_of(&version);
-                let template = self.cluster.rollout().map(|rollout| rollout.template());
+                let template = self.cluster.template();
                 let patch = image_patch(template.unwrap_or_default().value(), &image);
-                self.patch(name, &patch);
+                if self.cluster.workload.is_some() {
+                    self.cluster.patch_workload(&patch);
+                    self.look_soon(now);
+                } else {
+                    self.patch(name, &patch);
+                }
             }
             Verb::Promote { full } => {
                 self.patch(
@@ -196,6 +204,7 @@ impl World<'_> {
             Verb::Undo(value) => self.patch(name, &annotate(api::UNDO, &value)),
             Verb::Pause => self.patch(name, &annotate(api::PAUSE, "true")),
             Verb::Resume => self.patch(name, &annotate(api::RESUME, "true")),
+            Verb::Restart => self.patch(name, &annotate(api::RESTART, "true")),
             Verb::Plugin(verb) => self.plugin(name, verb),
             Verb::Scale(replicas) => self.patch(name, &json!({ "spec": { "replicas": replicas } })),
             Verb::Steps(steps) => {
@@ -207,13 +216,32 @@ impl World<'_> {
             Verb::Annotate(map) => self.patch(name, &json!({ "metadata": { "annotations": map } })),
             Verb::Patch(patch) => self.patch(name, &patch),
             Verb::PatchStatus(patch) => self.patch_status(name, &patch),
+            Verb::Config { name, data } => {
+                let kind = ConfigKind::ConfigMap;
+                let key = ConfigKey { kind, name };
+                if let Some(object) = self.cluster.configs.get_mut(&key) {
+                    apply_merge_patch(object, &json!({ "data": data }));
+                }
+            }
             Verb::Delete => self.cluster.delete_rollout(now, name, &mut self.queue),
+            Verb::Lose(version) => {
+                let image = self.rehearsal.image_of(&version);
+                let sets = self.cluster.replica_sets.truth().values();
+                let names: Vec<String> = sets
+                    .filter(|set| set.image == image)
+                    .map(|set| set.seen.name.clone())
+                    .collect();
+                for name in names {
+                    self.cluster.remove_replica_set(now, &name, &mut self.queue);
+                }
+            }
             Verb::Kill { version, pods } => self.kill(&version, pods),
             Verb::Pods { version, how } => {
                 let image = self.rehearsal.image_of(&version);
                 self.cluster.workloads.set_behaviour(&image, how);
                 self.cluster.stir(now, &mut self.queue);
             }
+            Verb::Budget(least) => self.cluster.workloads.budget = least,
             Verb::Quota(most) => {
                 self.cluster.workloads.quota = most;
                 self.cluster.stir(now, &mut self.queue);

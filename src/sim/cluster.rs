@@ -14,10 +14,15 @@ use super::workloads::Workloads;
 use crate::api::analysis::AnalysisTemplateSpec;
 use crate::api::patch::apply_merge_patch;
 use crate::api::{self, AnalysisRun, PodTemplate, RolloutSpec, RolloutStatus};
+use crate::planner::config::{self, ConfigKey, Contents};
 use crate::planner::lower;
 use crate::planner::observed::{ReplicaSetSeen, RolloutSeen, TemplateRef};
-use crate::planner::plan::{NewReplicaSet, Outcome, ReplicaSetPatch, StatusWrite, Write};
+use crate::planner::plan::{
+    NewReplicaSet, Outcome, ReplicaSetPatch, ScaleWorkload, StatusWrite, Write,
+};
 use crate::planner::revision;
+use crate::planner::spec::Meta;
+use crate::planner::workload::{Found, WorkloadKind, WorkloadSeen};
 
 /// The Rollout as stored.
 #[derive(Clone, Debug)]
@@ -43,8 +48,10 @@ pub struct ReplicaSet {
     pub annotations: BTreeMap<String, String>,
     /// Image of the first container: what its pods run, and so how they behave.
     pub image: String,
-    /// The object as it was made.
+    /// The object as it was made, its template as it is now.
     pub object: Arc<Value>,
+    /// Labels and annotations of the template: pods are made with them.
+    pub meta: Arc<Meta>,
 }
 
 /// The API server's store, and the pods behind it.
@@ -58,6 +65,12 @@ pub struct Cluster {
     pub runs: super::store::Store<AnalysisRun>,
     /// Analysis templates; they do not change during a rehearsal.
     pub templates: BTreeMap<TemplateRef, Arc<AnalysisTemplateSpec>>,
+    /// Templates of stable versions, by name.
+    pub kept: BTreeMap<String, Arc<Value>>,
+    /// ConfigMaps and Secrets.
+    pub configs: BTreeMap<ConfigKey, Value>,
+    /// The workload that the Rollout refers to: its pods come and go with its size.
+    pub workload: Option<Value>,
     /// Pods and the ReplicaSet controller.
     pub workloads: Workloads,
     version: u64,
@@ -72,6 +85,9 @@ impl Cluster {
             replica_sets: super::store::Store::new(lag),
             runs: super::store::Store::new(lag),
             templates: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            workload: None,
             workloads: Workloads::new(),
             version: 1_000,
             uids: 0,
@@ -180,6 +196,33 @@ impl Cluster {
             }
             Write::CreateReplicaSet(new) => self.create_replica_set(now, new, queue),
             Write::PatchReplicaSet(patch) => self.patch_replica_set(now, patch, queue),
+            Write::KeepTemplate(kept) => {
+                if self.kept.contains_key(&kept.name) {
+                    return Outcome::Exists;
+                }
+                self.kept
+                    .insert(kept.name.clone(), Arc::clone(&kept.object));
+                gone("")
+            }
+            Write::DropTemplate(name) => {
+                self.kept.remove(name);
+                gone("")
+            }
+            Write::CreateConfig(copy) => {
+                if self.configs.contains_key(&copy.key) {
+                    return Outcome::Exists;
+                }
+                self.configs
+                    .insert(copy.key.clone(), Value::clone(&copy.object));
+                gone("")
+            }
+            Write::DeleteConfig(key) => {
+                self.configs.remove(key);
+                gone("")
+            }
+            Write::ScaleWorkload(scale) => self.scale_workload(scale),
+            Write::PatchPods(pods) => self.patch_pods(pods),
+            Write::EvictPod { name, uid } => self.evict(now, name, uid, queue),
             Write::DeleteReplicaSet { name, uid, version } => {
                 match self.replica_sets.get(name) {
                     Some(set) if set.seen.uid == *uid && set.seen.version == *version => {}
@@ -237,6 +280,70 @@ impl Cluster {
             .truth()
             .values()
             .find(|set| set.seen.hash == hash)
+    }
+
+    /// What a live read of a ConfigMap or Secret finds.
+    pub fn config_seen(&self, key: &ConfigKey) -> config::Found {
+        match self.configs.get(key) {
+            Some(object) => config::Found::There(Arc::new(Contents::of(object))),
+            None => config::Found::Absent,
+        }
+    }
+
+    /// What a live read of the workload finds.
+    pub fn workload_seen(&self) -> Found {
+        let Some(object) = &self.workload else {
+            return Found::Absent;
+        };
+        let kind = object.get("kind").and_then(Value::as_str);
+        let kind = WorkloadKind::ALL
+            .into_iter()
+            .find(|k| Some(k.name()) == kind);
+        kind.map_or(Found::Absent, |kind| {
+            Found::There(Arc::new(WorkloadSeen::of(kind, object)))
+        })
+    }
+
+    /// The template in use: the Rollout's own, or that of its workload.
+    pub fn template(&self) -> Option<PodTemplate> {
+        let rollout = self.rollout()?;
+        match (&rollout.spec.workload_ref, self.workload_seen()) {
+            (Some(_), Found::There(seen)) => Some(seen.template.clone()),
+            (Some(_), Found::Absent | Found::Refused(_)) | (None, _) => Some(rollout.template()),
+        }
+    }
+
+    /// A merge patch of the workload's spec, which its controller carries out at once.
+    pub fn patch_workload(&mut self, patch: &Value) {
+        let version = self.next_version();
+        let Some(object) = &mut self.workload else {
+            return;
+        };
+        apply_merge_patch(object, patch);
+        let generation = object
+            .pointer("/metadata/generation")
+            .and_then(Value::as_i64);
+        let next = generation.unwrap_or(1) + 1;
+        let replicas = object.pointer("/spec/replicas").cloned();
+        let after = json!({
+            "metadata": {"generation": next, "resourceVersion": version},
+            "status": {"observedGeneration": next, "availableReplicas": replicas},
+        });
+        apply_merge_patch(object, &after);
+    }
+
+    fn scale_workload(&mut self, scale: &ScaleWorkload) -> Outcome {
+        let version = self.workload.as_ref().and_then(|w| {
+            let version = w.pointer("/metadata/resourceVersion")?;
+            version.as_str().map(str::to_owned)
+        });
+        if version.as_deref() != Some(&scale.version) {
+            return Outcome::Conflict;
+        }
+        self.patch_workload(&scale.to_json());
+        Outcome::Done {
+            version: String::new(),
+        }
     }
 
     fn planned_patch(
@@ -367,8 +474,12 @@ impl Cluster {
                 None => next.annotations.remove(key),
             };
         }
+        if let Some(patch) = &patch.template {
+            next.change_template(patch);
+        }
         let resized = next.seen.replicas != current.seen.replicas
-            || next.seen.min_ready_seconds != current.seen.min_ready_seconds;
+            || next.seen.min_ready_seconds != current.seen.min_ready_seconds
+            || next.object != current.object;
         if !resized && next.annotations == current.annotations {
             return Outcome::Done {
                 version: current.seen.version.clone(),
@@ -442,6 +553,8 @@ impl Rollout {
         object.metadata.generation = Some(self.seen.generation);
         object.metadata.resource_version = Some(self.seen.version.clone());
         object.metadata.creation_timestamp = Some(Time(self.seen.created));
+        object.metadata.finalizers =
+            (!self.seen.finalizers.is_empty()).then(|| self.seen.finalizers.clone());
         object.metadata.labels = some(&self.seen.labels);
         object.metadata.annotations = some(&self.seen.annotations);
         object
@@ -456,6 +569,7 @@ impl Rollout {
         let mut next = self.clone();
         next.seen.labels = Arc::new(object.metadata.labels.clone().unwrap_or_default());
         next.seen.annotations = Arc::new(object.metadata.annotations.clone().unwrap_or_default());
+        next.seen.finalizers = object.metadata.finalizers.clone().unwrap_or_default();
         next.seen.version = object.metadata.resource_version.clone().unwrap_or_default();
         next
     }
@@ -494,6 +608,10 @@ impl ReplicaSet {
             desired_replicas: None,
             scale_down_deadline: None,
             template_digest: None,
+            ephemeral: None,
+            injected: None,
+            copied: None,
+            config: None,
             is_deleting: false,
             replicas: number("/spec/replicas"),
             min_ready_seconds: number("/spec/minReadySeconds"),
@@ -512,7 +630,17 @@ impl ReplicaSet {
             annotations,
             image: image.unwrap_or_default().to_owned(),
             object: Arc::clone(object),
+            meta: Arc::new(meta_of(object)),
         }
+    }
+
+    fn change_template(&mut self, patch: &Value) {
+        let mut object = Value::clone(&self.object);
+        if let Some(template) = object.pointer_mut("/spec/template") {
+            apply_merge_patch(template, patch);
+        }
+        self.meta = Arc::new(meta_of(&object));
+        self.object = Arc::new(object);
     }
 
     /// The pod template inside.
@@ -521,6 +649,16 @@ impl ReplicaSet {
             .pointer("/spec/template")
             .cloned()
             .unwrap_or_else(|| json!({}))
+    }
+}
+
+/// Labels and annotations of the template in a ReplicaSet.
+fn meta_of(object: &Value) -> Meta {
+    let template = object.pointer("/spec/template").cloned();
+    let template = PodTemplate::new(template.unwrap_or_default());
+    Meta {
+        labels: template.labels(),
+        annotations: template.annotations(),
     }
 }
 
@@ -534,6 +672,10 @@ fn read_annotations(seen: &mut ReplicaSetSeen, annotations: &BTreeMap<String, St
     seen.desired_replicas = get(api::DESIRED_REPLICAS).and_then(|text| text.parse().ok());
     seen.scale_down_deadline = get(api::SCALE_DOWN_DEADLINE).and_then(|text| text.parse().ok());
     seen.template_digest = get(api::TEMPLATE).cloned();
+    seen.ephemeral = get(api::EPHEMERAL_METADATA).cloned();
+    seen.injected = get(api::INJECTED).cloned();
+    seen.copied = get(api::COPIED).cloned();
+    seen.config = get(api::CONFIG).cloned();
 }
 
 /// Reads and lowers an object as the shell does when it arrives.
@@ -552,6 +694,7 @@ fn lowered(object: &api::Rollout) -> Rollout {
             .as_ref()
             .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         is_deleting: meta.deletion_timestamp.is_some(),
+        finalizers: meta.finalizers.clone().unwrap_or_default(),
         labels: Arc::new(meta.labels.clone().unwrap_or_default()),
         annotations: Arc::new(meta.annotations.clone().unwrap_or_default()),
         spec: lower::lower(object).map(Arc::new).map_err(Arc::new),

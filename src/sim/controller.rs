@@ -17,7 +17,7 @@ use crate::planner::analysis::{
 use crate::planner::observed::{Answers, Named, Need, Observed};
 use crate::planner::plan::{Event, Outcome, Plan, Write};
 use crate::planner::turn::{End, Turn};
-use crate::planner::{needs, plan_rollout};
+use crate::planner::{config, needs, plan_rollout, workload};
 
 /// What the controller keeps in memory; a crash loses all of it.
 #[derive(Debug, Default)]
@@ -137,7 +137,7 @@ impl World<'_> {
     }
 
     /// A turn is wanted at `at`, unless one is on its way already.
-    fn look_soon(&mut self, at: Timestamp) {
+    pub(super) fn look_soon(&mut self, at: Timestamp) {
         if self.controller.turn_at.is_some_and(|known| known <= at) {
             return;
         }
@@ -216,6 +216,8 @@ impl World<'_> {
         let mut seen = self.snapshot(live)?;
         let mut wanted = std::mem::take(&mut self.controller.asked);
         for _ in 0..8 {
+            let rollout = workload::resolved(seen.rollout, seen.answers.workload.as_ref());
+            seen.rollout = config::resolved(rollout, &seen.answers);
             wanted.extend(needs(&seen));
             if wanted.is_empty() {
                 return Some(seen);
@@ -266,12 +268,21 @@ impl World<'_> {
         let cluster = &self.cluster;
         match need {
             Need::Fresh => {}
+            Need::Kept(name) => {
+                let kept = cluster.kept.get(name).cloned();
+                answers.kept = Some(kept);
+            }
+            Need::Config(key) => {
+                let found = cluster.config_seen(key);
+                answers.configs.insert(key.clone(), found);
+            }
+            Need::Workload(_) => answers.workload = Some(cluster.workload_seen()),
             Need::Template => {
                 answers.template = cluster.rollout().map(|rollout| rollout.template());
             }
             // The simulator's defaulter is the identity.
             Need::StoredTemplate => {
-                let template = cluster.rollout().map(|rollout| rollout.template());
+                let template = cluster.template();
                 answers.stored_template =
                     template.map(|template| Ok(Arc::new(template.value().clone())));
             }
@@ -289,6 +300,7 @@ impl World<'_> {
                 });
                 answers.named.insert(name.clone(), found);
             }
+            Need::Pods => answers.pods = Some(cluster.pods_seen()),
             Need::AnalysisTemplate(reference) => {
                 let found = cluster.templates.get(reference).cloned();
                 answers.analysis_templates.insert(reference.clone(), found);
@@ -357,6 +369,13 @@ impl World<'_> {
             Write::PatchReplicaSet(patch) => (Kind::ReplicaSets, patch.name.clone()),
             Write::CreateRun(run) => (Kind::Runs, run.metadata.name.clone().unwrap_or_default()),
             Write::TerminateRun { name, .. } => (Kind::Runs, name.clone()),
+            Write::KeepTemplate(_)
+            | Write::DropTemplate(_)
+            | Write::CreateConfig(_)
+            | Write::DeleteConfig(_)
+            | Write::ScaleWorkload(_)
+            | Write::PatchPods(_)
+            | Write::EvictPod { .. } => return,
             Write::DeleteReplicaSet { name, .. } => {
                 self.controller
                     .own

@@ -9,8 +9,10 @@ use crate::api;
 use crate::api::analysis::AnalysisTemplateSpec;
 use crate::lint::document::{self, Object};
 use crate::lint::strict::join;
+use crate::planner::config::{ConfigKey, ConfigKind};
 use crate::planner::fault::Fault;
 use crate::planner::observed::TemplateRef;
+use crate::planner::workload::{WorkloadKind, WorkloadSeen};
 
 /// Manifests by kind.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +21,10 @@ pub struct Manifests {
     pub rollouts: Vec<api::Rollout>,
     /// Analysis templates.
     pub templates: BTreeMap<TemplateRef, AnalysisTemplateSpec>,
+    /// Workloads that a Rollout may refer to.
+    pub workloads: Vec<Value>,
+    /// ConfigMaps and Secrets.
+    pub configs: BTreeMap<ConfigKey, Value>,
     /// What else there was: it takes no part.
     pub others: Vec<String>,
 }
@@ -55,7 +61,40 @@ impl Manifests {
         }));
     }
 
+    /// The pod template that this Rollout uses, its own or its workload's.
+    pub fn template_of(&self, rollout: &api::Rollout) -> api::PodTemplate {
+        let seen = self.workload_of(rollout).and_then(|workload| {
+            let kind = kind_of(workload)?;
+            Some(WorkloadSeen::of(kind, workload))
+        });
+        match seen {
+            Some(seen) => seen.template,
+            None => rollout.spec.template.clone().unwrap_or_default(),
+        }
+    }
+
+    /// The workload that this Rollout refers to.
+    pub fn workload_of(&self, rollout: &api::Rollout) -> Option<&Value> {
+        let wanted = rollout.spec.workload_ref.as_ref()?;
+        self.workloads.iter().find(|document| {
+            let kind = document.get("kind").and_then(Value::as_str);
+            kind == wanted.kind.as_deref() && Some(name_of(document)) == wanted.name
+        })
+    }
+
     fn take(&mut self, document: &Value, faults: &mut Vec<Fault>) {
+        if kind_of(document).is_some() {
+            self.workloads.push(document.clone());
+            return;
+        }
+        let kinds = [ConfigKind::ConfigMap, ConfigKind::Secret];
+        let named = document.get("kind").and_then(Value::as_str);
+        if let Some(kind) = kinds.into_iter().find(|k| Some(k.name()) == named) {
+            let name = name_of(document);
+            self.configs
+                .insert(ConfigKey { kind, name }, document.clone());
+            return;
+        }
         match document::read(document, faults) {
             Some(Object::Rollout(rollout)) if faults.is_empty() => self.rollouts.push(*rollout),
             Some(Object::Rollout(_)) | None => {}
@@ -65,6 +104,19 @@ impl Manifests {
             Some(Object::Other(title)) => self.others.push(title),
         }
     }
+}
+
+/// The kind of workload that a document is.
+fn kind_of(document: &Value) -> Option<WorkloadKind> {
+    let text = |field: &str| document.get(field).and_then(Value::as_str);
+    WorkloadKind::ALL
+        .into_iter()
+        .find(|k| Some(k.name()) == text("kind") && Some(k.api_version()) == text("apiVersion"))
+}
+
+fn name_of(document: &Value) -> String {
+    let name = document.pointer("/metadata/name").and_then(Value::as_str);
+    name.unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 //! - Events are not stored; nothing aggregates or expires them.
 //! - The ReplicaSet controller looks 20 ms after each change and is never throttled; nodes are one
 //!   pool of places without resources, affinity, pressure or eviction.
-//! - Replacement of pods by anything else than their ReplicaSet (Jobs, HPAs, budgets) is not played.
+//! - Replacement of pods by anything else than their ReplicaSet (Jobs, HPAs) is not played.
 //! - Metrics answer as scripted, not as Prometheus computes them: windows, rates and sample counts
 //!   are the script's business. Secrets are stand-ins.
 //! - Leader election, watches that end, and lists in pages do not exist.

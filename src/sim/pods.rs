@@ -1,9 +1,12 @@
 //! How the pods of a version live: scheduled, started, ready, crashed, flapping. Knows no
 //! ReplicaSet and no rollout; time is given in.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::clock::{Ms, plus};
+use crate::planner::spec::Meta;
 
 /// How the pods of one version behave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +84,8 @@ pub struct Pod {
     pub restarts: u32,
     /// Told to end; no longer counted by its ReplicaSet.
     pub is_terminating: bool,
+    /// Its labels and annotations.
+    pub meta: Arc<Meta>,
     /// Raised with each change, so that a transition planned before is recognised as stale.
     pub serial: u32,
 }
@@ -95,6 +100,7 @@ impl Pod {
             ready_since: None,
             restarts: 0,
             is_terminating: false,
+            meta: Arc::default(),
             serial: 0,
         }
     }

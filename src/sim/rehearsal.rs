@@ -80,7 +80,7 @@ impl Rehearsal {
 
     /// What a Rollout alone rehearses: the image changes at once, all is well.
     pub fn of_manifest(name: &str, rollout: api::Rollout, manifests: Manifests) -> Self {
-        let versions = default_versions(&rollout);
+        let versions = default_versions(&manifests.template_of(&rollout));
         Self {
             name: name.to_owned(),
             about: None,
@@ -108,7 +108,7 @@ impl Rehearsal {
         let fields = Fields::new("", file, FIELDS, &mut faults);
         let mut manifests = read_manifests(&fields, read, &mut faults);
         let rollout = one_rollout(&fields, &mut manifests, &mut faults);
-        let versions = read_versions(&fields, rollout.as_ref(), &mut faults);
+        let versions = read_versions(&fields, rollout.as_ref(), &manifests, &mut faults);
         check_metrics(&versions, rollout.as_ref(), &manifests, &mut faults);
         let script = read_script(&fields, &versions, &mut faults);
         let expect = read_expect(&fields, &mut faults);
@@ -234,9 +234,12 @@ fn one_rollout(
 fn read_versions(
     fields: &Fields<'_>,
     rollout: Option<&api::Rollout>,
+    manifests: &Manifests,
     faults: &mut Vec<Fault>,
 ) -> Vec<Version> {
-    let mut versions = rollout.map(default_versions).unwrap_or_default();
+    let mut versions = rollout
+        .map(|rollout| default_versions(&manifests.template_of(rollout)))
+        .unwrap_or_default();
     let Some(value) = fields.get("versions") else {
         return versions;
     };
@@ -443,8 +446,7 @@ fn read_expect(fields: &Fields<'_>, faults: &mut Vec<Fault>) -> Vec<Expect> {
 }
 
 /// The image in the manifest as v1, and the next one as v2.
-fn default_versions(rollout: &api::Rollout) -> Vec<Version> {
-    let template = rollout.spec.template.clone().unwrap_or_default();
+fn default_versions(template: &api::PodTemplate) -> Vec<Version> {
     let image = template
         .containers()
         .first()

@@ -45,6 +45,8 @@ pub enum Verb {
     Pause,
     /// `serin.dev/resume`.
     Resume,
+    /// `serin.dev/restart`.
+    Restart,
     /// The patches that the existing kubectl plugin sends.
     Plugin(Plugin),
     /// `spec.replicas`, as an autoscaler writes it.
@@ -57,8 +59,17 @@ pub enum Verb {
     Patch(Value),
     /// Any merge patch of its status.
     PatchStatus(Value),
+    /// The data of a ConfigMap is changed.
+    Config {
+        /// Its name.
+        name: String,
+        /// A merge patch of its data.
+        data: Value,
+    },
     /// The Rollout is deleted.
     Delete,
+    /// The ReplicaSet of a version is deleted, and its pods with it.
+    Lose(String),
     /// Pods of a version die.
     Kill {
         /// Which version.
@@ -75,6 +86,8 @@ pub enum Verb {
     },
     /// A quota on pods, or none.
     Quota(Option<u32>),
+    /// A disruption budget: so many pods must stay healthy. Or none.
+    Budget(Option<u32>),
     /// The metric provider does not answer for a while.
     PrometheusDown(Ms),
     /// The controller stops for a while.
@@ -135,16 +148,20 @@ pub const VERBS: &[&str] = &[
     "undo",
     "pause",
     "resume",
+    "restart",
     "plugin",
     "scale",
     "steps",
     "annotate",
     "patch",
     "patchStatus",
+    "config",
     "delete",
+    "lose",
     "kill",
     "pods",
     "quota",
+    "budget",
     "prometheus",
     "controller",
     "api",
@@ -219,6 +236,7 @@ fn verb_of(fields: &Fields<'_>, name: &str, faults: &mut Vec<Fault>) -> Option<V
         },
         "pause" => only_true(value, &path, Verb::Pause, faults),
         "resume" => only_true(value, &path, Verb::Resume, faults),
+        "restart" => only_true(value, &path, Verb::Restart, faults),
         "delete" => only_true(value, &path, Verb::Delete, faults),
         "plugin" => plugin(fields, faults),
         "scale" => fields.count(name, faults).map(Verb::Scale),
@@ -235,6 +253,18 @@ fn verb_of(fields: &Fields<'_>, name: &str, faults: &mut Vec<Fault>) -> Option<V
         "patch" if value.is_object() => Some(Verb::Patch(value.clone())),
         "patchStatus" if value.is_object() => Some(Verb::PatchStatus(value.clone())),
         "patch" | "patchStatus" => refuse(&path, "must be a merge patch (an object)", faults),
+        "config" => {
+            let inner = Fields::new(&path, value, &["name", "data"], faults);
+            let name = inner.text("name", faults);
+            match (name, inner.get("data")) {
+                (Some(name), Some(data)) if data.is_object() => Some(Verb::Config {
+                    name,
+                    data: data.clone(),
+                }),
+                _ => refuse(&path, "needs name and data of a ConfigMap", faults),
+            }
+        }
+        "lose" => fields.text(name, faults).map(Verb::Lose),
         "kill" => {
             let inner = Fields::new(&path, value, &["version", "pods"], faults);
             let version = inner.text("version", faults).unwrap_or_else(|| "v1".into());
@@ -252,6 +282,12 @@ fn verb_of(fields: &Fields<'_>, name: &str, faults: &mut Vec<Fault>) -> Option<V
                 how: behaviour(&inner, faults),
             })
         }
+        "budget" => match value.as_str() {
+            Some("none") => Some(Verb::Budget(None)),
+            _ => fields
+                .count(name, faults)
+                .map(|least| Verb::Budget(Some(least))),
+        },
         "quota" => match value.as_str() {
             Some("none") => Some(Verb::Quota(None)),
             _ => fields
@@ -394,6 +430,7 @@ impl Verb {
             Self::Undo(value) => format!("undo: {value}"),
             Self::Pause => "pause".into(),
             Self::Resume => "resume".into(),
+            Self::Restart => "restart".into(),
             Self::Plugin(Plugin::Promote) => "kubectl plugin: promote".into(),
             Self::Plugin(Plugin::PromoteFull) => "kubectl plugin: promote --full".into(),
             Self::Plugin(Plugin::Abort) => "kubectl plugin: abort".into(),
@@ -407,9 +444,13 @@ impl Verb {
             }
             Self::Patch(patch) => format!("patched: {patch}"),
             Self::PatchStatus(patch) => format!("status patched: {patch}"),
+            Self::Config { name, .. } => format!("ConfigMap {name} changed"),
             Self::Delete => "Rollout deleted".into(),
+            Self::Lose(version) => format!("somebody deletes the ReplicaSet of {version}"),
             Self::Kill { version, pods } => format!("{pods} pods of {version} die"),
             Self::Pods { version, .. } => format!("pods of {version} behave otherwise"),
+            Self::Budget(Some(least)) => format!("a budget keeps {least} pods healthy"),
+            Self::Budget(None) => "the disruption budget is gone".into(),
             Self::Quota(Some(most)) => format!("a quota of {most} pods"),
             Self::Quota(None) => "the quota is gone".into(),
             Self::PrometheusDown(ms) => format!("Prometheus is down for {}", for_(ms)),
@@ -440,9 +481,11 @@ impl Verb {
     /// True for what breaks, as against what people do.
     pub fn is_fault(&self) -> bool {
         match self {
-            Self::Kill { .. }
+            Self::Lose(_)
+            | Self::Kill { .. }
             | Self::Pods { .. }
             | Self::Quota(_)
+            | Self::Budget(_)
             | Self::PrometheusDown(_)
             | Self::ControllerDown { .. }
             | Self::Crash { .. }
@@ -458,12 +501,14 @@ impl Verb {
             | Self::Undo(_)
             | Self::Pause
             | Self::Resume
+            | Self::Restart
             | Self::Plugin(_)
             | Self::Scale(_)
             | Self::Steps(_)
             | Self::Annotate(_)
             | Self::Patch(_)
             | Self::PatchStatus(_)
+            | Self::Config { .. }
             | Self::Delete => false,
         }
     }

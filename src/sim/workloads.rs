@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::clock::{Ms, Queue, plus};
 use super::cluster::{Cluster, ReplicaSet};
 use super::event::{Happen, Kind};
 use super::pods::{Behaviour, Pod, Stage};
+use crate::planner::observed::PodSeen;
+use crate::planner::plan::{Outcome, PodPatch};
 
 /// Pods of all ReplicaSets and what limits them.
 #[derive(Debug, Default)]
@@ -22,6 +25,8 @@ pub struct Workloads {
     pub otherwise: Arc<Behaviour>,
     /// Most pods that a quota allows.
     pub quota: Option<u32>,
+    /// Pods that a disruption budget keeps healthy.
+    pub budget: Option<u32>,
     /// Most pods that the nodes can run.
     pub capacity: Option<u32>,
     /// From a change to the ReplicaSet controller's look at it.
@@ -80,12 +85,39 @@ impl Workloads {
             .sum()
     }
 
+    fn healthy(&self) -> u32 {
+        let is_healthy = |pod: &Pod| !pod.is_terminating && pod.stage == Stage::Ready;
+        self.pods.values().map(|pods| count(pods, is_healthy)).sum()
+    }
+
     fn bound(&self) -> u32 {
         self.pods
             .values()
             .map(|pods| count(pods, |pod| pod.stage != Stage::Pending))
             .sum()
     }
+}
+
+fn pod_name(set: &str, pod: &Pod) -> String {
+    format!("{set}-{}", pod.id)
+}
+
+fn pod_uid(id: u64) -> String {
+    format!("pod-{id:04}")
+}
+
+fn change(map: &mut BTreeMap<String, String>, patch: Option<&Value>) {
+    for (key, value) in patch.and_then(Value::as_object).into_iter().flatten() {
+        match value.as_str() {
+            Some(value) => map.insert(key.clone(), value.to_owned()),
+            None => map.remove(key),
+        };
+    }
+}
+
+/// Times of objects have whole seconds.
+fn whole(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 fn count(pods: &[Pod], is: impl Fn(&Pod) -> bool) -> u32 {
@@ -191,6 +223,75 @@ impl Cluster {
         killed
     }
 
+    /// Evicts one pod, if the disruption budget lets it go.
+    pub fn evict(
+        &mut self,
+        now: Timestamp,
+        pod: &str,
+        uid: &str,
+        queue: &mut Queue<Happen>,
+    ) -> Outcome {
+        let gone = Outcome::Done {
+            version: String::new(),
+        };
+        let found = self.workloads.pods.iter().find_map(|(set, pods)| {
+            let pod = pods.iter().find(|p| pod_name(set, p) == pod)?;
+            Some((Arc::clone(set), pod.id, pod.stage == Stage::Ready))
+        });
+        let Some((set, id, is_healthy)) = found.filter(|(_, id, _)| pod_uid(*id) == uid) else {
+            return gone;
+        };
+        let healthy = self.workloads.healthy();
+        let after = healthy - u32::from(is_healthy);
+        if self.workloads.budget.is_some_and(|least| after < least) {
+            let why = "Cannot evict pod as it would violate the pod's disruption budget.";
+            return Outcome::Refused(why.into());
+        }
+        let image = self.replica_sets.get(&set).map(|set| set.image.clone());
+        let grace = self.workloads.behaviour(&image.unwrap_or_default()).grace;
+        let pods = self.workloads.pods.get_mut(&set).into_iter().flatten();
+        for pod in pods.filter(|p| p.id == id && !p.is_terminating) {
+            end(pod, grace, &set, now, queue);
+        }
+        self.notice(now, &set, queue);
+        gone
+    }
+
+    /// Changes labels and annotations of pods that are still there.
+    pub fn patch_pods(&mut self, patches: &[PodPatch]) -> Outcome {
+        for patch in patches {
+            let pods = self.workloads.pods.values_mut().flatten();
+            for pod in pods.filter(|pod| pod_uid(pod.id) == patch.uid) {
+                let meta = Arc::make_mut(&mut pod.meta);
+                change(&mut meta.labels, patch.patch.pointer("/metadata/labels"));
+                let annotations = patch.patch.pointer("/metadata/annotations");
+                change(&mut meta.annotations, annotations);
+            }
+        }
+        Outcome::Done {
+            version: String::new(),
+        }
+    }
+
+    /// All pods as a list shows them.
+    pub fn pods_seen(&self) -> Vec<PodSeen> {
+        let of_set = |(name, pods): (&Arc<str>, &Vec<Pod>)| {
+            let owner = self.replica_sets.get(name).map(|set| set.seen.uid.clone());
+            let seen = |pod: &Pod| PodSeen {
+                name: pod_name(name, pod),
+                uid: pod_uid(pod.id),
+                owner: owner.clone().unwrap_or_default(),
+                created: whole(pod.created),
+                is_active: !pod.is_terminating,
+                ready_since: pod.ready_since.map(whole),
+                labels: pod.meta.labels.clone(),
+                annotations: pod.meta.annotations.clone(),
+            };
+            pods.iter().map(seen).collect::<Vec<_>>()
+        };
+        self.workloads.pods.iter().flat_map(of_set).collect()
+    }
+
     /// Pods are looked at again: their behaviour, the quota or the nodes have changed.
     pub fn stir(&mut self, now: Timestamp, queue: &mut Queue<Happen>) {
         let names: Vec<Arc<str>> = self.workloads.pods.keys().cloned().collect();
@@ -260,7 +361,8 @@ impl Cluster {
             self.workloads.next_pod += 1;
             // Batches of 1, 2, 4, …: each waits for the answers to the one before.
             let batch = Ms::from(u32::BITS - (nth + 1).leading_zeros());
-            let pod = Pod::new(id, plus(now, batch));
+            let mut pod = Pod::new(id, plus(now, batch));
+            pod.meta = Arc::clone(&set.meta);
             plan_next(&pod, &how, name, plus(now, batch), queue);
             self.workloads
                 .pods

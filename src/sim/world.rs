@@ -104,6 +104,12 @@ impl<'a> World<'a> {
         cluster.templates = templates
             .map(|(name, spec)| (name.clone(), Arc::new(spec.clone())))
             .collect();
+        cluster.configs.clone_from(&rehearsal.manifests.configs);
+        let workload = rehearsal.manifests.workload_of(&rehearsal.rollout);
+        if let Some(workload) = workload {
+            cluster.workload = Some(workload.clone());
+            cluster.patch_workload(&serde_json::json!({}));
+        }
         Self {
             now: epoch(),
             start: epoch(),

@@ -26,11 +26,9 @@ fn deploy(cluster: &Cluster, file: &str) -> String {
     kubectl(cluster, &["apply", "-f", &path.display().to_string()])
 }
 
-#[tokio::test]
-async fn the_rights_of_rbac_yaml_are_enough() {
-    let Some(space) = space("rights").await else {
-        return;
-    };
+/// A controller with the rights of rbac.yaml, for objects labelled with this instance: other
+/// controllers of this suite are at work in all namespaces.
+fn with_rights(instance: &str) -> Serin {
     let cluster = cluster::shared().unwrap();
     deploy(cluster, "namespace.yaml");
     deploy(cluster, "rbac.yaml");
@@ -38,7 +36,7 @@ async fn the_rights_of_rbac_yaml_are_enough() {
         cluster,
         &["create", "token", "serin", "--namespace=serin-system"],
     );
-    let kubeconfig = cluster::dir().join("service-account.kubeconfig");
+    let kubeconfig = cluster::dir().join(format!("{instance}.kubeconfig"));
     let user = User {
         name: "serin",
         token: token.trim().to_owned(),
@@ -48,8 +46,51 @@ async fn the_rights_of_rbac_yaml_are_enough() {
         .plane
         .write_kubeconfig(&user, &user.kubeconfig, "default")
         .unwrap();
-    // All namespaces, but only this test's objects: other controllers of this suite are at work.
-    let _serin = Serin::start_on(&cluster.plane, &user, "rights", &["--instance-id=rights"]);
+    let flag = format!("--instance-id={instance}");
+    Serin::start_on(&cluster.plane, &user, instance, &[&flag])
+}
+
+#[tokio::test]
+async fn the_rights_of_rbac_yaml_are_enough_for_pods_and_workloads() {
+    let Some(space) = space("rights-pods").await else {
+        return;
+    };
+    let _serin = with_rights("rights-pods");
+    let labels = "metadata: {name: web, annotations: {serin.dev/restore-on-delete: 'true'}, labels: {argo-rollouts.argoproj.io/controller-instance-id: rights-pods}}";
+    space.apply(&crate::live_workload::deployment("1", 2));
+    let canary = "{maxUnavailable: 1, stableMetadata: {labels: {role: stable}}}";
+    let rollout = crate::live_workload::referring(2, "onsuccess", canary);
+    space.apply(&rollout.replace("metadata: {name: web}", labels));
+    space.reaches("web", "it is there", phase("Healthy")).await;
+    let empty = || {
+        let size = space.kubectl(&["get", "deploy", "web", "-o", "jsonpath={.spec.replicas}"]);
+        (size == "0").then_some(())
+    };
+    cluster::until("the Deployment gives its pods up", empty).await;
+    let before = crate::live_pods::pods(&space).await;
+    space.command("web", "restart", "true");
+    space.noted("web", "RolloutRestarted", 1).await;
+    let after = crate::live_pods::pods(&space).await;
+    assert!(after.iter().all(|pod| !before.contains(pod)), "{after:?}");
+    // Living pods get other labels.
+    let patch = r#"{"spec":{"strategy":{"canary":{"stableMetadata":{"labels":{"role":"best"}}}}}}"#;
+    space.kubectl(&["patch", "rollout", "web", "--type=merge", "-p", patch]);
+    let told = || {
+        let names = space.kubectl(&["get", "pods", "-l", "role=best", "-o", "name"]);
+        (names.lines().count() >= 2).then_some(())
+    };
+    cluster::until("living pods are told their role", told).await;
+    space.kubectl(&["delete", "rollout", "web", "--timeout=60s"]);
+    let size = space.kubectl(&["get", "deploy", "web", "-o", "jsonpath={.spec.replicas}"]);
+    assert_eq!(size, "2", "its pods are back");
+}
+
+#[tokio::test]
+async fn the_rights_of_rbac_yaml_are_enough() {
+    let Some(space) = space("rights").await else {
+        return;
+    };
+    let _serin = with_rights("rights");
     let template = r#"{apiVersion: argoproj.io/v1alpha1, kind: AnalysisTemplate, metadata: {name: one}, spec: {metrics: [
         {name: one, provider: {prometheus: {address: "http://nowhere.invalid:9090", query: "vector(1)"}}}]}}"#;
     space.apply(template);

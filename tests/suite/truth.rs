@@ -62,6 +62,13 @@ impl Watcher for Scribe {
                 }
             }
             Write::PatchRollout { .. }
+            | Write::KeepTemplate(_)
+            | Write::DropTemplate(_)
+            | Write::CreateConfig(_)
+            | Write::DeleteConfig(_)
+            | Write::ScaleWorkload(_)
+            | Write::PatchPods(_)
+            | Write::EvictPod { .. }
             | Write::DeleteReplicaSet { .. }
             | Write::CreateRun(_)
             | Write::TerminateRun { .. }

@@ -2,6 +2,7 @@
 
 use super::analysis::lower_analysis;
 use super::canary::bound;
+use super::roles::lower_roles;
 use super::{BLUE_GREEN, count};
 use crate::api::BlueGreenStrategy;
 use crate::api::canary::RolloutAnalysis;
@@ -27,15 +28,6 @@ pub(super) fn lower_blue_green(wire: &BlueGreenStrategy, faults: &mut Vec<Fault>
         abort_scale_down_delay_seconds,
         slos,
     } = wire;
-    for (name, is_set) in [
-        ("antiAffinity", anti_affinity.is_some()),
-        ("previewMetadata", preview_metadata.is_some()),
-        ("activeMetadata", active_metadata.is_some()),
-    ] {
-        if is_set {
-            faults.push(Fault::unsupported(&format!("{BLUE_GREEN}.{name}")));
-        }
-    }
     let at = |name: &str| format!("{BLUE_GREEN}.{name}");
     let active = active_service.clone().unwrap_or_default();
     let preview = preview_service.clone().filter(|name| !name.is_empty());
@@ -65,6 +57,13 @@ pub(super) fn lower_blue_green(wire: &BlueGreenStrategy, faults: &mut Vec<Fault>
         30,
     );
     BlueGreen {
+        roles: lower_roles(
+            BLUE_GREEN,
+            ("activeMetadata", active_metadata.as_ref()),
+            ("previewMetadata", preview_metadata.as_ref()),
+            anti_affinity.as_ref(),
+            faults,
+        ),
         active_service: active,
         preview_service: preview,
         preview_replica_count: size.filter(|n| *n > 0),

@@ -1,6 +1,7 @@
 //! The canary strategy: its fields and what may stand beside what. Steps are in `step`.
 
 use super::analysis::lower_analysis;
+use super::roles::lower_roles;
 use super::step::{lower_seconds, lower_step};
 use super::traffic::{self, Routers};
 use super::{CANARY, count};
@@ -39,9 +40,6 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
         ("canaryService", canary_service.is_some()),
         ("stableService", stable_service.is_some()),
         ("trafficRouting", traffic_routing.is_some()),
-        ("antiAffinity", anti_affinity.is_some()),
-        ("canaryMetadata", canary_metadata.is_some()),
-        ("stableMetadata", stable_metadata.is_some()),
         ("pingPong", ping_pong.is_some()),
     ];
     for (name, is_set) in unsupported {
@@ -118,6 +116,13 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
         .filter_map(|(i, step)| lower_step(i, step, routers, faults))
         .collect();
     Canary {
+        roles: lower_roles(
+            CANARY,
+            ("stableMetadata", stable_metadata.as_ref()),
+            ("canaryMetadata", canary_metadata.as_ref()),
+            anti_affinity.as_ref(),
+            faults,
+        ),
         step_hash: revision::step_hash(steps.as_deref()),
         max_surge,
         max_unavailable: if is_constant {

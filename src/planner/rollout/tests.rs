@@ -72,6 +72,7 @@ impl World {
             answers: Answers {
                 template: self.rollout.spec.template.clone(),
                 replica_set_templates: self.stored.clone(),
+                kept: Some(None),
                 ..Answers::default()
             },
             is_fresh: true,
@@ -161,6 +162,10 @@ impl World {
                     desired_replicas: None,
                     scale_down_deadline: None,
                     template_digest: Some(set.template_digest.clone()),
+                    ephemeral: None,
+                    injected: None,
+                    copied: None,
+                    config: None,
                     is_deleting: false,
                     replicas: 0,
                     min_ready_seconds: 0,
@@ -209,8 +214,18 @@ impl World {
                 self.rollout.metadata.resource_version = Some(version.clone());
                 Outcome::Done { version }
             }
-            Write::CreateRun(_) | Write::TerminateRun { .. } | Write::DeleteRun { .. } => {
-                panic!("no analysis here")
+            Write::KeepTemplate(_) | Write::DropTemplate(_) => Outcome::Done {
+                version: String::new(),
+            },
+            Write::CreateConfig(_)
+            | Write::DeleteConfig(_)
+            | Write::ScaleWorkload(_)
+            | Write::PatchPods(_)
+            | Write::EvictPod { .. }
+            | Write::CreateRun(_)
+            | Write::TerminateRun { .. }
+            | Write::DeleteRun { .. } => {
+                panic!("no pods and no analysis here")
             }
         }
     }
@@ -555,7 +570,7 @@ fn unknown_and_untimely_commands_are_refused_with_a_reason() {
         (PROMOTE, "true", "no update is under way"),
         (PROMOTE, "maybe", "the value must be true"),
         (crate::api::RETRY, "true", "is not aborted"),
-        (crate::api::RESTART, "true", "is not supported yet"),
+        (crate::api::RESTART, "soon", "the value must be true"),
         (crate::api::UNDO, "true", "no other revision"),
         (crate::api::UNDO, "7", "there is no revision 7: known are 1"),
         (crate::api::UNDO, "soon", "the value must be"),

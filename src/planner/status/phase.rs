@@ -4,6 +4,7 @@ use super::is_complete;
 use crate::planner::draft::Draft;
 use crate::planner::first;
 use crate::planner::reasons;
+use crate::planner::restart;
 use crate::planner::revision::Sets;
 
 /// Sets phase and message from conditions, pauses and counts.
@@ -61,6 +62,9 @@ fn judge(d: &Draft<'_>, sets: &Sets<'_>) -> (&'static str, String) {
         return (reasons::PHASE_PAUSED, message);
     }
     let progressing = |text: &str| (reasons::PHASE_PROGRESSING, text.to_owned());
+    if restart::is_under_way(d) {
+        return progressing("rollout is restarting");
+    }
     let updated = next.updated_replicas.unwrap_or(0);
     let wanted = i64::from(d.spec.replicas);
     if updated < wanted {

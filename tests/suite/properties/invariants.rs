@@ -90,13 +90,22 @@ impl Watcher for Guard {
         self.findings.borrow_mut().writes += 1;
         match write {
             Write::PatchReplicaSet(patch) => self.sized(world, patch, seen, before),
+            Write::EvictPod { name, .. } => self.evicted(world, name, seen, before),
             Write::DeleteReplicaSet { name, .. } => self.deleted(world, name, seen),
             Write::Status(write) => self.status(world, write, seen),
             Write::CreateReplicaSet(new) => self.created(world.now, &new.name),
             Write::CreateRun(run) => {
                 self.created(world.now, run.metadata.name.as_deref().unwrap_or_default());
             }
-            Write::PatchRollout { .. } | Write::TerminateRun { .. } | Write::DeleteRun { .. } => {}
+            Write::PatchRollout { .. }
+            | Write::KeepTemplate(_)
+            | Write::DropTemplate(_)
+            | Write::CreateConfig(_)
+            | Write::DeleteConfig(_)
+            | Write::ScaleWorkload(_)
+            | Write::PatchPods(_)
+            | Write::TerminateRun { .. }
+            | Write::DeleteRun { .. } => {}
         }
     }
 }
@@ -200,6 +209,24 @@ impl Guard {
                 world.now,
                 format!("I-07: aborted, and yet the canary grows from {old} to {after}"),
             );
+        }
+    }
+
+    /// I-01 for evictions: what is truly available afterwards is not below the floor.
+    fn evicted(&mut self, world: &World<'_>, name: &str, seen: &Observed, before: &Census) {
+        let Ok(spec) = &seen.rollout.spec else { return };
+        let Some(canary) = spec.canary() else { return };
+        let fence = fenceposts(before.desired, canary.max_surge, canary.max_unavailable);
+        let truly = |census: &Census| -> u32 { census.sets.values().map(|(.., t)| t).sum() };
+        let (had, has) = (truly(before), truly(&world.census()));
+        if has < had && has < fence.floor(before.desired) {
+            self.breach(
+                world.now,
+                format!("I-01: evicting {name} leaves {has} available of {had}: {before:?}"),
+            );
+        }
+        if !seen.is_fresh {
+            self.breach(world.now, "an eviction that rests on a cache".into());
         }
     }
 
@@ -537,6 +564,13 @@ pub fn brief(write: &Write) -> String {
         Write::PatchRollout { patch, .. } => format!("patch of the Rollout {patch}"),
         Write::CreateReplicaSet(new) => format!("create {}", new.name),
         Write::PatchReplicaSet(patch) => format!("patch {} {}", patch.name, patch.to_json()),
+        Write::KeepTemplate(kept) => format!("keep template {}", kept.name),
+        Write::DropTemplate(name) => format!("drop template {name}"),
+        Write::CreateConfig(copy) => format!("create {}", copy.key),
+        Write::DeleteConfig(key) => format!("delete {key}"),
+        Write::ScaleWorkload(scale) => format!("scale {} to {}", scale.key, scale.replicas),
+        Write::PatchPods(pods) => format!("patch {} pods", pods.len()),
+        Write::EvictPod { name, .. } => format!("evict {name}"),
         Write::DeleteReplicaSet { name, .. } => format!("delete {name}"),
         Write::CreateRun(run) => format!("create run {:?}", run.metadata.name),
         Write::TerminateRun { name, .. } => format!("terminate {name}"),

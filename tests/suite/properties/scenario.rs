@@ -120,6 +120,8 @@ fn verb() -> impl Strategy<Value = Verb> {
         2 => Just(Verb::Retry),
         1 => Just(Verb::Pause),
         1 => Just(Verb::Resume),
+        2 => Just(Verb::Restart),
+        1 => (0_u32..6).prop_map(|least| Verb::Budget(Some(least))),
         2 => prop_oneof![Just(Plugin::Promote), Just(Plugin::PromoteFull), Just(Plugin::Abort),
             Just(Plugin::Retry), Just(Plugin::Pause)].prop_map(Verb::Plugin),
         1 => prop::collection::vec(step(), 1..4).prop_map(|steps| Verb::Steps(steps_json(&steps))),
@@ -236,6 +238,7 @@ impl Scenario {
         let mended = MENDED * 1_000;
         let repair = [
             Verb::Quota(None),
+            Verb::Budget(None),
             Verb::Pods {
                 version: "v1".into(),
                 how: steady.clone(),

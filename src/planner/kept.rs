@@ -1,0 +1,111 @@
+//! The stable version's template, kept while an update is under way: in a ControllerRevision, as other
+//! controllers keep theirs. So a stable ReplicaSet that somebody deletes is made again, although the
+//! Rollout's own template is another by then.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::draft::Draft;
+use super::observed::{Need, Observed, ReplicaSetSeen};
+use super::plan::{Event, KeptTemplate, NewReplicaSet};
+use super::revision::{self, Sets};
+use super::rollout::replica_set;
+use super::{reasons, roles};
+use crate::api::{API_VERSION, CONFIG, POD_HASH_LABEL, PodTemplate, TEMPLATE};
+
+/// The stable ReplicaSet before an update, where there is one.
+fn stable(seen: &Observed) -> Option<&ReplicaSetSeen> {
+    let hash = seen.rollout.status.stable_rs.as_ref()?;
+    let mut sets = seen.replica_sets.iter().filter(|rs| !rs.is_deleting);
+    sets.find(|rs| rs.hash == *hash)
+}
+
+/// Before a new version is made: the template that would be lost with the stable ReplicaSet.
+pub(crate) fn needs_before_update(seen: &Observed) -> Option<Need> {
+    stable(seen).map(|set| Need::ReplicaSetTemplate(set.name.clone()))
+}
+
+/// The stable ReplicaSet is gone: what was kept of it.
+pub(crate) fn needs_when_gone(seen: &Observed) -> Option<Need> {
+    let hash = seen.rollout.status.stable_rs.as_ref()?;
+    let name = revision::replica_set_name(&seen.rollout.name, hash);
+    Some(Need::Kept(name))
+}
+
+/// Keeps the stable version's template, in the turn that makes another version.
+pub(crate) fn keep(d: &mut Draft<'_>) {
+    let Some(set) = stable(d.seen) else { return };
+    let template = d.seen.answers.replica_set_templates.get(&set.name);
+    let Some(template) = template.filter(|t| !t.is_null()) else {
+        return;
+    };
+    let rollout = &d.seen.rollout;
+    let name = revision::replica_set_name(&rollout.name, &set.hash);
+    let records = [(TEMPLATE, &set.template_digest), (CONFIG, &set.config)].into_iter();
+    let annotations: Map<String, Value> = records
+        .filter_map(|(key, value)| Some((key.to_owned(), json!(value.as_ref()?))))
+        .collect();
+    let object = json!({
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {
+            "name": name,
+            "namespace": rollout.namespace,
+            "labels": {POD_HASH_LABEL: set.hash},
+            "annotations": annotations,
+            "ownerReferences": [{
+                "apiVersion": API_VERSION, "kind": "Rollout", "name": rollout.name,
+                "uid": rollout.uid, "controller": true, "blockOwnerDeletion": true,
+            }],
+        },
+        "revision": set.revision,
+        "data": {"template": roles::own_template(set, template)},
+    });
+    d.keep_template(KeptTemplate {
+        name,
+        object: Arc::new(object),
+    });
+}
+
+/// Makes the stable ReplicaSet again from what was kept. False where nothing was.
+pub(crate) fn restore(d: &mut Draft<'_>) -> bool {
+    let Some(Some(kept)) = d.seen.answers.kept.clone() else {
+        return false;
+    };
+    let Some(hash) = d.read().stable_rs.clone() else {
+        return false;
+    };
+    let Some(template) = kept.pointer("/data/template").filter(|t| t.is_object()) else {
+        return false;
+    };
+    let annotation = |key: &str| {
+        let value = kept.pointer("/metadata/annotations")?.get(key)?;
+        Some(value.as_str()?.to_owned())
+    };
+    let plain = PodTemplate::new(template.clone());
+    let digest = annotation(TEMPLATE).unwrap_or_else(|| revision::template_digest(&plain));
+    let revision = kept.get("revision").and_then(Value::as_u64).unwrap_or(0);
+    let name = revision::replica_set_name(&d.seen.rollout.name, &hash);
+    let config = annotation(CONFIG).map(|record| (CONFIG, record));
+    let object = replica_set(d, (&name, &hash), (revision, &digest), template, config);
+    d.create(NewReplicaSet {
+        name: name.clone(),
+        hash,
+        revision,
+        template_digest: digest,
+        object: Arc::new(object),
+    });
+    let text = format!("The stable ReplicaSet {name} was gone and is made again as it was kept");
+    d.event(Event::warning(reasons::STABLE_RESTORED, text));
+    true
+}
+
+/// Another version is stable now: what was kept of the former one is not needed any more.
+pub(crate) fn let_go(d: &mut Draft<'_>, sets: &Sets<'_>) {
+    let former = d.read().stable_rs.clone();
+    if let Some(hash) = former.filter(|hash| *hash != sets.canary.hash) {
+        let name = revision::replica_set_name(&d.seen.rollout.name, &hash);
+        d.drop_template(name);
+    }
+}

@@ -1,0 +1,259 @@
+//! Restart: pods made before `spec.restartAt` are evicted and made anew by their ReplicaSets, never
+//! below the availability floor (contract Z1, R41). Knows nothing of budgets that others keep: the
+//! API server refuses an eviction where one would be broken, and it is tried again.
+
+use jiff::Timestamp;
+
+use super::draft::{Draft, after};
+use super::observed::{Need, Observed, PodSeen, ReplicaSetSeen};
+use super::plan::Event;
+use super::reasons;
+use super::replicas::{Fence, Pair};
+use super::revision::Sets;
+use super::spec::Spec;
+
+/// Seconds until pods that could not be evicted are tried again, where nothing else happens before.
+const AGAIN: i64 = 30;
+
+/// What a restart asks of the turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Restart {
+    /// Nothing: none is due, or it waits for pods.
+    Idle,
+    /// Pods are evicted in this turn: nothing is scaled on counts that are about to change.
+    Evicts,
+    /// No pod may be missing: these sizes make room first.
+    Surge(Pair),
+}
+
+/// How far a restart may go from the sizes that the strategy wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Pods that may be missing.
+    missing: u32,
+    /// Pods that may be made before others go, where none may be missing.
+    extra: u32,
+    /// Most pods in all, where there is such a limit.
+    ceiling: Option<u32>,
+}
+
+impl Room {
+    /// Of a canary. With one replica none may be missing where one more can be made first: the peer
+    /// always takes one, and so takes the only one (argo-rollouts#1583).
+    pub(crate) fn of_canary(replicas: u32, fence: Fence) -> Self {
+        let is_alone = replicas <= 1 && fence.surge > 0;
+        Self {
+            missing: if is_alone { 0 } else { fence.unavailable },
+            extra: fence.surge,
+            ceiling: Some(fence.ceiling(replicas)),
+        }
+    }
+}
+
+/// `spec.restartAt` where it is neither done nor still to come.
+fn due(spec: &Spec, restarted_at: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    spec.restart_at
+        .filter(|at| restarted_at != Some(*at) && *at <= now)
+}
+
+/// What must be known: the pods, while a restart is due.
+pub(crate) fn needs(seen: &Observed) -> Option<Need> {
+    let spec = seen.rollout.spec.as_ref().ok()?;
+    let done = seen.rollout.status.restarted_at.as_ref().map(|t| t.0);
+    due(spec, done, seen.now).map(|_| Need::Pods)
+}
+
+/// True while a restart is under way, by the status in the making.
+pub(crate) fn is_under_way(d: &Draft<'_>) -> bool {
+    let done = d.next.restarted_at.as_ref().map(|t| t.0);
+    due(d.spec, done, d.now()).is_some()
+}
+
+/// A new template replaces every pod by itself: a restart that was due is done with (A27).
+pub(crate) fn forget(d: &mut Draft<'_>) {
+    if is_under_way(d) {
+        d.next.restarted_at = d
+            .spec
+            .restart_at
+            .map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time);
+    }
+}
+
+/// Evicts what may go now, or says what stands in the way. `base` is how big the strategy wants the
+/// two sides. Comes before sizes, because an eviction changes what sizes are decided on.
+pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>, room: Room, base: Pair) -> Restart {
+    let done = d.read().restarted_at.as_ref().map(|t| t.0);
+    let Some(at) = due(d.spec, done, d.now()) else {
+        if let Some(at) = d.spec.restart_at.filter(|at| *at > d.now()) {
+            d.wake.at(at);
+        }
+        return Restart::Idle;
+    };
+    let Some(pods) = &d.seen.answers.pods else {
+        return Restart::Idle;
+    };
+    let mut sides = vec![Side::of(d, sets.canary, base.canary, pods, at)];
+    sides.extend(
+        sets.stable
+            .map(|stable| Side::of(d, stable, base.stable, pods, at)),
+    );
+    let has_old = sides.iter().any(|side| !side.old.is_empty());
+    // The counts on which the phase rests still tell of pods that are gone.
+    let counted = sets
+        .all()
+        .fold(0_u32, |sum, rs| sum.saturating_add(rs.available));
+    if !has_old && counted > count(pods.iter().filter(|p| is_available(d, p))) {
+        d.wake.at(after(d.now(), AGAIN));
+        wake_when_available(d, pods);
+        return Restart::Evicts;
+    }
+    if !has_old {
+        d.next.restarted_at = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at));
+        let text = format!("Every pod made before {at} has been replaced");
+        d.event(Event::normal(reasons::ROLLOUT_RESTARTED, text));
+        return Restart::Idle;
+    }
+    d.wake.at(after(d.now(), AGAIN));
+    wake_when_available(d, pods);
+    let chosen = victims(d, sets, room, &sides, pods);
+    if !chosen.is_empty() {
+        let names: Vec<&str> = chosen.iter().map(|pod| pod.name.as_str()).collect();
+        d.note(format!("restart: evicting {}", names.join(", ")));
+        chosen.into_iter().for_each(|pod| d.evict(pod));
+        return Restart::Evicts;
+    }
+    if room.missing > 0 {
+        d.note("restart: waiting for pods to become available before more are evicted");
+        return Restart::Idle;
+    }
+    if d.spec.paused {
+        d.note(
+            "restart: no pod may be missing and spec.paused keeps another from being made first; it goes on when spec.paused is cleared",
+        );
+        return Restart::Idle;
+    }
+    d.note("restart: no pod may be missing, so another is made before one goes");
+    Restart::Surge(raised(room, base, &sides))
+}
+
+/// One side of the update: its ReplicaSet's pods of before and after.
+struct Side<'a> {
+    /// Pods made before `restartAt` that are not on their way out.
+    old: Vec<&'a PodSeen>,
+    /// Pods that are available now.
+    available: u32,
+    /// Pods the strategy wants.
+    base: u32,
+}
+
+impl<'a> Side<'a> {
+    fn of(
+        d: &Draft<'_>,
+        set: &ReplicaSetSeen,
+        base: u32,
+        pods: &'a [PodSeen],
+        at: Timestamp,
+    ) -> Self {
+        let mine = || pods.iter().filter(|p| p.owner == set.uid && p.is_active);
+        let mut old: Vec<&PodSeen> = mine().filter(|p| p.created < at).collect();
+        // Those that serve nobody cost nothing; then the oldest.
+        old.sort_by_key(|p| (is_available(d, p), p.created, p.name.clone()));
+        Self {
+            old,
+            available: count(mine().filter(|p| is_available(d, p))),
+            base,
+        }
+    }
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}
+
+/// Availability by the pod itself, read in this turn: a ReplicaSet's count is late after an eviction.
+fn is_available(d: &Draft<'_>, pod: &PodSeen) -> bool {
+    pod.is_active
+        && pod
+            .ready_since
+            .is_some_and(|since| available_at(since, d.spec.min_ready_seconds) <= d.now())
+}
+
+/// When a pod that is ready since then is available for certain: times of objects are cut to whole
+/// seconds, so a second more is given where seconds count.
+fn available_at(since: Timestamp, min_ready: u32) -> Timestamp {
+    match min_ready {
+        0 => since,
+        seconds => after(since, i64::from(seconds).saturating_add(1)),
+    }
+}
+
+fn wake_when_available(d: &mut Draft<'_>, pods: &[PodSeen]) {
+    let due = pods
+        .iter()
+        .filter(|p| p.is_active)
+        .filter_map(|p| p.ready_since)
+        .map(|since| available_at(since, d.spec.min_ready_seconds))
+        .filter(|at| *at > d.now())
+        .min();
+    if let Some(at) = due {
+        d.wake.at(at);
+    }
+}
+
+/// The pods that go now. Those that are not available cost nothing. Of the others as many as are
+/// available beyond what must stay: `max(replicas, Σ sizes) - maxUnavailable` (R41: of 4 with 3 that
+/// may be missing 3 go; of 5 with 1 it is 1). Where none may be missing, what a side has beyond its
+/// size; and where the update itself fills all the room there is, what is beyond `replicas`.
+fn victims<'a>(
+    d: &Draft<'_>,
+    sets: &Sets<'_>,
+    room: Room,
+    sides: &[Side<'a>],
+    pods: &[PodSeen],
+) -> Vec<&'a PodSeen> {
+    let replicas = d.spec.replicas;
+    let total = sets
+        .all()
+        .fold(0_u32, |sum, rs| sum.saturating_add(rs.replicas));
+    let stays = if room.missing > 0 {
+        replicas.max(total).saturating_sub(room.missing)
+    } else {
+        replicas
+    };
+    let is_by_side = room.missing == 0 && room.ceiling.is_none_or(|most| total < most);
+    let available = count(pods.iter().filter(|p| is_available(d, p)));
+    let mut budget = available.saturating_sub(stays);
+    let mut chosen = vec![];
+    for side in sides {
+        let beyond = side.available.saturating_sub(side.base);
+        let mut spare = if is_by_side { beyond } else { budget };
+        for pod in &side.old {
+            if is_available(d, pod) {
+                if spare == 0 || budget == 0 {
+                    break;
+                }
+                spare = spare.saturating_sub(1);
+                budget = budget.saturating_sub(1);
+            }
+            chosen.push(*pod);
+        }
+    }
+    chosen
+}
+
+/// Sizes with as many more pods as there may be, on the side that has old ones.
+fn raised(room: Room, base: Pair, sides: &[Side<'_>]) -> Pair {
+    let more = |side: Option<&Side<'_>>| {
+        let old = side.map_or(0, |s| count(s.old.iter()));
+        old.min(room.extra)
+    };
+    let canary = more(sides.first());
+    let stable = if canary == 0 { more(sides.get(1)) } else { 0 };
+    Pair {
+        canary: base.canary.saturating_add(canary),
+        stable: base.stable.saturating_add(stable),
+    }
+}
+
+#[cfg(test)]
+mod tests;

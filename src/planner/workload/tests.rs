@@ -1,0 +1,291 @@
+//! What a referenced workload gives and gives up, one situation each.
+
+// A test looks for one kind of write; the others are not its business.
+#![allow(clippy::wildcard_enum_match_arm)]
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::Rollout;
+use crate::planner::observed::{Answers, ReplicaSetSeen};
+use crate::planner::{needs, plan_rollout};
+
+/// A Rollout of 4 that refers to a Deployment `web`, and has `available` pods of its own.
+struct Case {
+    spec: Value,
+    metadata: Value,
+    status: Value,
+    found: Option<Found>,
+    size: u32,
+    available: u32,
+    revision: u64,
+}
+
+fn deployment(replicas: u32, more: Value) -> Value {
+    let mut object = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "web", "resourceVersion": "77", "generation": 5},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "app", "image": "web:1"}]}},
+        },
+        "status": {"observedGeneration": 5, "availableReplicas": replicas},
+    });
+    crate::api::patch::apply_merge_patch(&mut object, &more);
+    object
+}
+
+fn found(object: &Value) -> Option<Found> {
+    let seen = WorkloadSeen::of(WorkloadKind::Deployment, object);
+    Some(Found::There(Arc::new(seen)))
+}
+
+fn case(scale_down: &str, deployment_size: u32, available: u32) -> Case {
+    Case {
+        spec: json!({"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment",
+            "name": "web", "scaleDown": scale_down}}),
+        metadata: json!({}),
+        status: json!({}),
+        found: found(&deployment(deployment_size, json!({}))),
+        size: 4,
+        available,
+        revision: 1,
+    }
+}
+
+fn observed(case: &Case) -> Observed {
+    let mut object = json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
+        "metadata": {"name": "web", "namespace": "ns", "uid": "u", "generation": 1, "resourceVersion": "1"},
+        "spec": {"replicas": 4, "strategy": {"canary": {}}},
+        "status": {"stableRS": "h", "currentPodHash": "h",
+            "currentStepHash": crate::planner::revision::step_hash(None),
+            "serin": {"hash": "h", "step": 0}},
+    });
+    let patch = json!({"spec": case.spec, "metadata": case.metadata, "status": case.status});
+    crate::api::patch::apply_merge_patch(&mut object, &patch);
+    let rollout: Rollout = serde_json::from_value(object).unwrap();
+    let seen = resolved(RolloutSeen::of(&rollout), case.found.as_ref());
+    let set = ReplicaSetSeen {
+        name: "web-h".into(),
+        uid: "rs".into(),
+        version: "2".into(),
+        created: jiff::Timestamp::UNIX_EPOCH,
+        hash: "h".into(),
+        revision: case.revision,
+        revision_history: None,
+        desired_replicas: Some(4),
+        scale_down_deadline: None,
+        template_digest: Some(seen.template_digest.clone()),
+        ephemeral: None,
+        injected: None,
+        copied: None,
+        config: None,
+        is_deleting: false,
+        replicas: case.size,
+        min_ready_seconds: 0,
+        current: case.size,
+        ready: case.available,
+        available: case.available,
+        is_observed: true,
+        failure: None,
+    };
+    Observed {
+        now: jiff::Timestamp::from_second(1_000).unwrap(),
+        rollout: seen,
+        replica_sets: vec![set],
+        runs: vec![],
+        answers: Answers {
+            workload: case.found.clone(),
+            ..Answers::default()
+        },
+        is_fresh: true,
+        evidence: None,
+        default_prometheus: None,
+        epoch: String::new(),
+    }
+}
+
+/// The new size of the Deployment, if it gets one, and its recorded old one.
+fn scaled(case: &Case) -> Option<(u32, Option<u32>)> {
+    let plan = plan_rollout(&observed(case));
+    plan.effects.iter().find_map(|effect| match &effect.write {
+        Write::ScaleWorkload(scale) => {
+            assert_eq!(effect.disruptive, scale.replicas < scale.from);
+            assert_eq!(scale.version, "77");
+            Some((scale.replicas, scale.before))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn a_deployment_gives_its_pods_up_as_it_is_told() {
+    let table = [
+        // how, its size, our available pods, its new size
+        ("never", 4, 4, None),
+        ("onsuccess", 4, 3, None),
+        ("onsuccess", 4, 4, Some(0)),
+        ("onsuccess", 0, 4, None),
+        ("progressively", 4, 0, None),
+        ("progressively", 4, 1, Some(3)),
+        ("progressively", 3, 3, Some(1)),
+        ("progressively", 1, 4, Some(0)),
+        ("progressively", 9, 1, Some(3)),
+    ];
+    for (how, size, available, expect) in table {
+        let new = scaled(&case(how, size, available)).map(|(size, _)| size);
+        assert_eq!(new, expect, "{how}: {size} against {available}");
+    }
+    assert_eq!(
+        scaled(&case("onsuccess", 6, 4)),
+        Some((0, Some(6))),
+        "its size is on record"
+    );
+    // A Rollout at 0 takes nothing from anybody: people go back that way.
+    let mut none = case("onsuccess", 4, 0);
+    none.spec["replicas"] = json!(0);
+    none.size = 0;
+    assert_eq!(scaled(&none), None);
+}
+
+#[test]
+fn it_is_so_at_every_revision_and_pods_come_back_on_the_way_in_only() {
+    let mut later = case("onsuccess", 4, 4);
+    later.revision = 7;
+    assert_eq!(
+        scaled(&later),
+        Some((0, Some(4))),
+        "somebody applied the manifest again"
+    );
+    // Two of ours went away again while it moves in: theirs come back.
+    let mut back = case("progressively", 1, 2);
+    back.found = found(&deployment(
+        1,
+        json!({"metadata": {"annotations": {REPLICAS_BEFORE: "4"}}}),
+    ));
+    assert_eq!(scaled(&back), Some((2, Some(4))));
+    back.revision = 2;
+    assert_eq!(
+        scaled(&back),
+        None,
+        "later its pods would be an ungated version"
+    );
+    back.revision = 1;
+    back.status = json!({"serin": {"settled": true}});
+    assert_eq!(scaled(&back), None);
+}
+
+#[test]
+fn template_and_selector_come_from_the_workload_and_are_never_written() {
+    let mut asks = observed(&case("never", 4, 4));
+    asks.answers.workload = None;
+    let key = WorkloadKey {
+        kind: WorkloadKind::Deployment,
+        name: "web".into(),
+    };
+    assert_eq!(needs(&asks), [Need::Workload(key)]);
+    let seen = observed(&case("never", 4, 4));
+    let spec = seen.rollout.spec.as_ref().unwrap();
+    assert_eq!(spec.selector_text, "app=web");
+    assert_eq!(spec.template_labels["app"], "web");
+    let plan = plan_rollout(&seen);
+    let patch = plan.effects.iter().find_map(|effect| match &effect.write {
+        Write::PatchRollout { patch, .. } => Some(patch.clone()),
+        _ => None,
+    });
+    let patch = patch.unwrap();
+    assert_eq!(patch["metadata"]["annotations"][WORKLOAD_GENERATION], "5");
+    assert_eq!(patch.get("spec"), None);
+    assert_eq!(
+        plan.status.workload_observed_generation.as_deref(),
+        Some("5")
+    );
+}
+
+#[test]
+fn what_cannot_be_used_is_told_and_looked_for_again() {
+    let faults = |case: &Case| {
+        let plan = plan_rollout(&observed(case));
+        (
+            plan.status.message.unwrap_or_default(),
+            plan.wake.time().is_some(),
+        )
+    };
+    let mut gone = case("never", 4, 4);
+    gone.found = Some(Found::Absent);
+    let (message, again) = faults(&gone);
+    assert!(message.contains("Deployment web is not found"), "{message}");
+    assert!(again);
+    gone.found = Some(Found::Refused("forbidden".into()));
+    assert!(faults(&gone).0.contains("cannot be read: forbidden"));
+    let mut other = case("never", 4, 4);
+    other.spec["selector"] = json!({"matchLabels": {"app": "other"}});
+    let (message, _) = faults(&other);
+    assert!(
+        message.contains("spec.workloadRef (Deployment web) template.metadata.labels"),
+        "{message}"
+    );
+    let mut wrong = case("sometimes", 4, 4);
+    wrong.spec["workloadRef"]["kind"] = json!("DaemonSet");
+    let (message, _) = faults(&wrong);
+    assert!(
+        message.contains("workload of type apps/v1/DaemonSet is not supported"),
+        "{message}"
+    );
+    assert!(
+        message.contains("must be never, onsuccess or progressively"),
+        "{message}"
+    );
+}
+
+#[test]
+fn an_empty_template_beside_a_reference_is_fine() {
+    let mut both = case("never", 4, 4);
+    both.spec["template"] = json!({"metadata": {}, "spec": {"containers": []}});
+    assert!(observed(&both).rollout.spec.is_ok());
+    both.spec["template"] = json!({"metadata": {"labels": {"app": "web"}}});
+    assert!(observed(&both).rollout.spec.is_err());
+}
+
+#[test]
+fn a_rollout_that_is_to_restore_is_held_until_it_has() {
+    let mut asked = case("onsuccess", 0, 4);
+    asked.metadata = json!({"annotations": {RESTORE_ON_DELETE: "true"}});
+    let patch = |case: &Case| {
+        let plan = plan_rollout(&observed(case));
+        plan.effects
+            .into_iter()
+            .find_map(|effect| match effect.write {
+                Write::PatchRollout { patch, .. } => patch.pointer("/metadata/finalizers").cloned(),
+                _ => None,
+            })
+    };
+    assert_eq!(patch(&asked), Some(json!([FINALIZER])));
+    asked.metadata = json!({"finalizers": ["other", FINALIZER]});
+    assert_eq!(
+        patch(&asked),
+        Some(json!(["other"])),
+        "not asked for any more"
+    );
+
+    let deleted = |deployment: Value| {
+        let mut case = case("onsuccess", 0, 4);
+        case.metadata = json!({"annotations": {RESTORE_ON_DELETE: "true"},
+            "finalizers": [FINALIZER], "deletionTimestamp": "2026-01-01T00:00:00Z"});
+        case.found = found(&deployment);
+        case
+    };
+    let empty = plan_rollout(&observed(&deleted(deployment(0, json!({})))));
+    assert!(matches!(&empty.effects[0].write, Write::ScaleWorkload(s) if s.replicas == 4));
+    assert!(empty.status.message.unwrap().contains("to delete at once"));
+    let slow = deployment(4, json!({"status": {"availableReplicas": 3}}));
+    assert_eq!(patch(&deleted(slow)), None, "three of four");
+    let back = deleted(deployment(4, json!({})));
+    assert_eq!(patch(&back), Some(json!([])));
+    let mut gone = deleted(deployment(0, json!({})));
+    gone.found = Some(Found::Absent);
+    assert_eq!(patch(&gone), Some(json!([])), "there is nothing to restore");
+}
