@@ -3,7 +3,7 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /serin
 # The binary carries the list of what it was made of, for scanners (cargo audit bin, trivy, syft).
-RUN cargo install --locked --quiet cargo-auditable@0.7.0
+RUN cargo install --locked --quiet cargo-auditable@0.7.7
 COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
 COPY src src
 COPY examples examples

@@ -34,6 +34,7 @@ tools:
 	@tests/control-plane/build.sh
 
 delivery-tools:
+	@tests/control-plane/install.sh --delivery
 	@tests/delivery-tools/build.sh
 
 bench: tools ## Measure writes, CPU and memory on the real control plane; BENCH="--part idle" for a part

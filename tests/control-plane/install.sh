@@ -5,6 +5,8 @@
 #   Go 1.26 or newer          only to build the control plane; by apt, then Go's own module proxy, into $SERIN_CACHE/go
 #   Prometheus                from Debian's package, unpacked into $SERIN_CACHE/prometheus: no service is started
 #
+#   Python, Java, Maven       by apt, where missing; only for the tests of what is shipped: `install.sh --delivery`
+#
 #   SERIN_CACHE          where caches live, default .cache at the top of the repository (outside git)
 #   SERIN_PROMETHEUS     a Prometheus server to use in place of one from the path or from Debian
 #   KUBEBUILDER_ASSETS   a directory that has the control plane already: Go is not needed
@@ -123,3 +125,8 @@ need setpriv util-linux
 need flock util-linux
 need_go
 need_prometheus
+if [ "${1:-}" = --delivery ]; then
+    need python3 python3
+    need java default-jdk-headless
+    need mvn maven
+fi
