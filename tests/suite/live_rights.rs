@@ -170,14 +170,15 @@ fn used() -> BTreeSet<Use> {
                     .unwrap_or_default()
             };
             let (resource, sub) = (text("/objectRef/resource"), text("/objectRef/subresource"));
-            // Without a resource it is the published schema, which every account may read. Secrets are granted one
-            // by one, where they are used (`serin deploy generate-rbac --secret`). In some namespaces tests of
-            // the bench itself play clients under the controller's name.
+            // Without a resource it is the published schema, which every account may read. Secrets and ConfigMaps
+            // are granted where they are used (`serin deploy generate-rbac --secret`, docs/config.md). In some
+            // namespaces tests of the bench itself play clients under the controller's name.
             let space = text("/objectRef/namespace");
             let is_played = ["default", "freeze-", "proxy-", "kill-"]
                 .iter()
                 .any(|bench| space.starts_with(bench));
-            if !resource.is_empty() && resource != "secrets" && !is_played {
+            let is_on_request = ["secrets", "configmaps"].contains(&resource);
+            if !resource.is_empty() && !is_on_request && !is_played {
                 let slash = if sub.is_empty() { "" } else { "/" };
                 let resource = format!("{resource}{slash}{sub}");
                 used.insert((
