@@ -10,7 +10,7 @@ use super::promotion::{first_deployment, is_full, make_stable};
 use super::revision::Sets;
 use super::services::{self, ServiceSeen};
 use super::spec::{BlueGreen, Spec};
-use super::{command, cursor, history, reasons, runs, status};
+use super::{command, cursor, failure, history, reasons, rollback, runs, status};
 
 mod pause;
 mod sizes;
@@ -36,13 +36,14 @@ pub(crate) struct View<'a> {
 impl<'a> View<'a> {
     /// The view of one turn; `None` for a canary.
     pub(crate) fn of(seen: &'a Observed, spec: &'a Spec) -> Option<Self> {
+        let fast = fast_track::on_record(seen, spec);
         let spec = spec.blue_green()?;
         let named = |name: &str| services::find(seen, name);
         Some(Self {
             spec,
             active: named(&spec.active_service),
             preview: spec.preview_service.as_deref().and_then(named),
-            fast: fast_track::on_record(&seen.rollout.status),
+            fast,
         })
     }
 
@@ -141,6 +142,11 @@ fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
     if is_frozen(d) {
         return ask_a_person(d, sets);
     }
+    if failure::asks(read) {
+        return d.note(
+            "a run has failed: promote to go on, abort to go back, retry=step to measure anew",
+        );
+    }
     if d.is_stable_gone {
         return status::stable_gone(d);
     }
@@ -149,6 +155,7 @@ fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
     }
     // The active Service lost its hash in the middle of an update: clients get what is known good.
     if view.active_hash().is_none()
+        && d.spec.replicas > 0
         && let Some(stable) = sets.stable
     {
         return go_live(d, stable, view);
@@ -170,7 +177,10 @@ fn go_live(d: &mut Draft<'_>, set: &ReplicaSetSeen, view: View<'_>) {
         let is_alive = |rs: &ReplicaSetSeen| rs.hash == hash && rs.available > 0;
         !d.seen.replica_sets.iter().any(is_alive)
     });
-    if d.spec.replicas > 0 && (is_full(d, set) || (is_dead && set.available > 0)) {
+    // Without pods there is nothing to lose, and nothing to wait for.
+    let is_empty = d.spec.replicas == 0 && d.seen.replica_sets.iter().all(|rs| rs.available == 0);
+    let is_fit = is_full(d, set) || (is_dead && set.available > 0);
+    if is_empty || (d.spec.replicas > 0 && is_fit) {
         services::point(d, active, &set.hash);
     } else {
         d.note(format!(
@@ -211,7 +221,8 @@ fn promote_full(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
     }
     cursor::override_hold(d);
     if view.is_active(sets.canary) && is_full(d, sets.canary) {
-        make_stable(d, sets, "Full promotion requested");
+        let reason = rollback::reason(d, sets);
+        make_stable(d, sets, &reason);
     } else {
         go_live(d, sets.canary, view);
     }

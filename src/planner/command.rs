@@ -146,6 +146,9 @@ fn judge(d: &mut Draft<'_>, verb: &str, value: &str) -> Judgement {
             "the value must be true (from the first step) or step (from the one it was aborted at)",
         ),
         "retry" if first::failure(d.read()).is_some() => Judgement::Accept,
+        "retry" if value == "step" && d.spec.blue_green().is_some() && !failure::asks(d.read()) => {
+            refuse("blueGreen has no steps: retry=true begins with the preview again")
+        }
         "retry" if value == "step" => resume::refusal(d.read()).map_or(Judgement::Accept, refuse),
         "retry" if d.read().abort != Some(true) => refuse("the update is not aborted"),
         _ => Judgement::Accept,

@@ -72,7 +72,7 @@ const UNTIL_PAUSE: i64 = 60;
 
 fn pause_at_the_end(d: &mut Draft<'_>, since: jiff::Timestamp) {
     let at_end = cursor::index(d.read(), d.steps()) >= d.steps();
-    if !at_end || d.spec.canary().is_none() {
+    if !at_end {
         return;
     }
     let due = after(since, UNTIL_PAUSE);

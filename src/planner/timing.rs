@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::command::{self, stamp};
 use super::cursor;
 use super::draft::Draft;
+use super::fast_track;
 use super::reasons;
 use super::revision::Sets;
 use super::rollback;
@@ -22,7 +23,9 @@ fn is_under_way(duration: Option<&RolloutDuration>) -> bool {
 pub(crate) fn began(d: &mut Draft<'_>, hash: &str) {
     let is_stable = d.read().stable_rs.as_deref() == Some(hash);
     let is_back = is_stable || rollback::is_older_than_stable(d.seen, hash);
-    let is_fast = is_stable || rollback::is_trusted(d.seen, d.spec, hash);
+    let is_warm =
+        rollback::wearing(d.seen, Some(hash)).is_some_and(|rs| fast_track::reason(d, rs).is_some());
+    let is_fast = is_stable || is_warm || rollback::is_trusted(d.seen, d.spec, hash);
     let goes_on = is_back && is_under_way(d.read().duration.as_ref());
     if is_stable && !goes_on {
         return;

@@ -214,6 +214,7 @@ fn a_delay_of_0_after_an_abort_keeps_the_preview_up() {
 #[test]
 fn going_back_while_the_old_pods_are_up_needs_no_pause() {
     let mut w = blue_green(json!({"autoPromotionEnabled": false}));
+    w.wait(5);
     w.update("web:2");
     w.annotate(PROMOTE, "true");
     w.settle();
@@ -527,4 +528,14 @@ fn the_stable_service_leaves_before_the_last_old_pod() {
     w.broken.push("web:3".into());
     w.update("web:3");
     assert_eq!(w.behind("old"), 2);
+}
+
+#[test]
+fn an_update_at_zero_replicas_ends() {
+    let mut w = blue_green(json!({}));
+    w.patch_spec(json!({"replicas": 0}));
+    w.settle();
+    w.update("web:2");
+    assert_eq!((w.phase(), w.behind("live")), (pair("Healthy", ""), 0));
+    assert_eq!(w.status().stable_rs, w.status().current_pod_hash);
 }
