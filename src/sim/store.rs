@@ -119,6 +119,11 @@ impl<T> Store<T> {
         !self.pending.is_empty()
     }
 
+    /// When what has piled up will be due; nobody was told of it while the watch stood still.
+    pub fn dues(&self) -> Vec<Timestamp> {
+        self.pending.iter().map(|change| change.due).collect()
+    }
+
     /// A new list: the view is what is true now.
     pub fn relist(&mut self) {
         self.view = self.truth.clone();

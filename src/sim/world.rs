@@ -255,12 +255,16 @@ impl<'a> World<'a> {
                 self.start_controller(old_list);
             }
             Happen::Thaw(kind) => {
-                let thawed = match kind {
-                    Kind::Rollouts => self.cluster.rollouts.thaw(),
-                    Kind::ReplicaSets => self.cluster.replica_sets.thaw(),
-                    Kind::Runs => self.cluster.runs.thaw(),
-                    Kind::Services => self.cluster.services.thaw(),
+                let cluster = &mut self.cluster;
+                let (thawed, dues) = match kind {
+                    Kind::Rollouts => (cluster.rollouts.thaw(), cluster.rollouts.dues()),
+                    Kind::ReplicaSets => (cluster.replica_sets.thaw(), cluster.replica_sets.dues()),
+                    Kind::Runs => (cluster.runs.thaw(), cluster.runs.dues()),
+                    Kind::Services => (cluster.services.thaw(), cluster.services.dues()),
                 };
+                for due in dues {
+                    self.queue.push(due.max(now), Happen::Deliver(kind));
+                }
                 if thawed {
                     self.delivered(kind);
                 }
