@@ -528,3 +528,29 @@ fn the_stable_service_leaves_before_the_last_old_pod() {
     w.update("web:3");
     assert_eq!(w.behind("old"), 2);
 }
+
+#[test]
+fn a_freeze_starts_no_preview_and_holds_the_switch() {
+    let mut w = blue_green(json!({}));
+    w.freezes = super::freeze::freeze(None);
+    w.update("web:2");
+    assert_eq!(w.sizes(), [3, 0]);
+    assert_eq!(w.shown(), (1, 1));
+    assert_eq!(w.phase().0, "Paused");
+    w.annotate(crate::api::OVERRIDE_FREEZE, "security fix");
+    w.settle();
+    assert_eq!(w.shown(), (2, 2));
+    // One that begins while the preview is up holds the switch, and the preview stays.
+    let mut w = blue_green(json!({"autoPromotionEnabled": false}));
+    w.update("web:2");
+    assert_eq!(w.shown(), (1, 2));
+    w.freezes = super::freeze::freeze(None);
+    w.settle();
+    w.annotate(PROMOTE, "true");
+    w.settle();
+    assert_eq!(w.shown(), (1, 2));
+    w.freezes = Arc::default();
+    w.annotate(PROMOTE, "true");
+    w.settle();
+    assert_eq!(w.shown(), (2, 2));
+}
