@@ -240,6 +240,7 @@ fn mismatch(value: &Value, schema: &Value) -> Option<&'static str> {
         "integer" => value.is_i64() || value.is_u64(),
         "number" => value.is_number(),
         "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
         _ => true,
     });
     let wanted = types.iter().find(|one| **one != "null").copied();

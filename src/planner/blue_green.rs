@@ -10,7 +10,11 @@ use super::promotion::{first_deployment, is_full, make_stable};
 use super::revision::Sets;
 use super::services::{self, ServiceSeen};
 use super::spec::{BlueGreen, Spec};
+<<<<<<< HEAD
 use super::{command, cursor, failure, history, reasons, rollback, runs, status};
+=======
+use super::{command, cursor, freeze, history, reasons, runs, status};
+>>>>>>> g-val
 
 mod pause;
 mod sizes;
@@ -71,6 +75,8 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
     let Some(view) = View::of(d.seen, d.spec) else {
         return;
     };
+    // Before everything that asks whether the update is frozen; a person's word may end it.
+    freeze::look(d, sets);
     // A person's word comes first; what it changes is put on record before anything rests on it.
     if command::act(d, sets) || command::take_over_patches(d, sets) {
         return;
@@ -114,7 +120,8 @@ fn is_frozen(d: &Draft<'_>) -> bool {
 }
 
 fn point_preview(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
-    if is_frozen(d) || !d.faults.is_empty() || d.spec.replicas == 0 {
+    let is_not_begun = d.freeze.is_some() && sets.canary.replicas == 0;
+    if is_frozen(d) || is_not_begun || !d.faults.is_empty() || d.spec.replicas == 0 {
         return;
     }
     if let Some(preview) = view.preview {
@@ -137,6 +144,10 @@ fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
     }
     if read.promote_full == Some(true) {
         return promote_full(d, sets, view);
+    }
+    // A freeze window holds every switch but the one that gives clients back what is known good.
+    if d.freeze.is_some() && view.active_hash().is_some() {
+        return;
     }
     // No verdict: a person decides. Clearing the condition goes on with a new run (C8).
     if is_frozen(d) {

@@ -73,7 +73,7 @@ fn look_up(seen: &Observed) -> (Option<Frozen>, Option<Timestamp>) {
 /// Finds out whether this update is held, and puts what changed on record. Must come before sizes and
 /// steps are decided: they ask `d.freeze`.
 pub(crate) fn look(d: &mut Draft<'_>, sets: &Sets<'_>) {
-    if d.seen.freezes.is_empty() || !goes_forward(d, sets) {
+    if !goes_forward(d, sets) {
         return forget(d, None);
     }
     let (frozen, boundary) = look_up(d.seen);

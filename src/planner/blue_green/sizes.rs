@@ -36,7 +36,9 @@ fn new_version(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
         return aborted(d, sets, view);
     }
     // A spec that cannot be used starts nothing.
-    if is_updating && !d.faults.is_empty() && new.replicas == 0 {
+    // Nor does a freeze.
+    let starts_nothing = !d.faults.is_empty() || d.freeze.is_some();
+    if is_updating && starts_nothing && new.replicas == 0 {
         return;
     }
     scale_down::keep(d, new);

@@ -531,6 +531,7 @@ fn the_stable_service_leaves_before_the_last_old_pod() {
 }
 
 #[test]
+<<<<<<< HEAD
 fn an_update_at_zero_replicas_ends() {
     let mut w = blue_green(json!({}));
     w.patch_spec(json!({"replicas": 0}));
@@ -538,4 +539,29 @@ fn an_update_at_zero_replicas_ends() {
     w.update("web:2");
     assert_eq!((w.phase(), w.behind("live")), (pair("Healthy", ""), 0));
     assert_eq!(w.status().stable_rs, w.status().current_pod_hash);
+=======
+fn a_freeze_starts_no_preview_and_holds_the_switch() {
+    let mut w = blue_green(json!({}));
+    w.freezes = super::freeze::freeze(None);
+    w.update("web:2");
+    assert_eq!(w.sizes(), [3, 0]);
+    assert_eq!(w.shown(), (1, 1));
+    assert_eq!(w.phase().0, "Paused");
+    w.annotate(crate::api::OVERRIDE_FREEZE, "security fix");
+    w.settle();
+    assert_eq!(w.shown(), (2, 2));
+    // One that begins while the preview is up holds the switch, and the preview stays.
+    let mut w = blue_green(json!({"autoPromotionEnabled": false}));
+    w.update("web:2");
+    assert_eq!(w.shown(), (1, 2));
+    w.freezes = super::freeze::freeze(None);
+    w.settle();
+    w.annotate(PROMOTE, "true");
+    w.settle();
+    assert_eq!(w.shown(), (1, 2));
+    w.freezes = Arc::default();
+    w.annotate(PROMOTE, "true");
+    w.settle();
+    assert_eq!(w.shown(), (2, 2));
+>>>>>>> g-val
 }

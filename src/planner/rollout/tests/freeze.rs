@@ -4,7 +4,7 @@ use super::*;
 use crate::api::{ABORT, OVERRIDE_FREEZE};
 
 /// A freeze for everything, from the start of time until this second, or until it is deleted.
-fn freeze(until: Option<i64>) -> Arc<Vec<Arc<Window>>> {
+pub(super) fn freeze(until: Option<i64>) -> Arc<Vec<Arc<Window>>> {
     let to = until.map(|t| Timestamp::from_second(t).unwrap().to_string());
     let spec = json!({"reason": "nobody is on call", "owner": "platform", "to": to});
     let window = Window::of(
