@@ -10,11 +10,7 @@ use super::promotion::{first_deployment, is_full, make_stable};
 use super::revision::Sets;
 use super::services::{self, ServiceSeen};
 use super::spec::{BlueGreen, Spec};
-<<<<<<< HEAD
-use super::{command, cursor, failure, history, reasons, rollback, runs, status};
-=======
-use super::{command, cursor, freeze, history, reasons, runs, status};
->>>>>>> g-val
+use super::{command, cursor, failure, freeze, history, reasons, rollback, runs, status};
 
 mod pause;
 mod sizes;

@@ -531,7 +531,6 @@ fn the_stable_service_leaves_before_the_last_old_pod() {
 }
 
 #[test]
-<<<<<<< HEAD
 fn an_update_at_zero_replicas_ends() {
     let mut w = blue_green(json!({}));
     w.patch_spec(json!({"replicas": 0}));
@@ -539,7 +538,9 @@ fn an_update_at_zero_replicas_ends() {
     w.update("web:2");
     assert_eq!((w.phase(), w.behind("live")), (pair("Healthy", ""), 0));
     assert_eq!(w.status().stable_rs, w.status().current_pod_hash);
-=======
+}
+
+#[test]
 fn a_freeze_starts_no_preview_and_holds_the_switch() {
     let mut w = blue_green(json!({}));
     w.freezes = super::freeze::freeze(None);
@@ -563,5 +564,4 @@ fn a_freeze_starts_no_preview_and_holds_the_switch() {
     w.annotate(PROMOTE, "true");
     w.settle();
     assert_eq!(w.shown(), (2, 2));
->>>>>>> g-val
 }
