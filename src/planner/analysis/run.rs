@@ -314,6 +314,9 @@ impl<'a> Turn<'a> {
             self.fold_job(metric, run);
         }
         let told = is_told_to_end(self.seen);
+        if told {
+            self.end_jobs(run);
+        }
         self.judge(run, told);
         let is_ending = told
             || run

@@ -892,28 +892,26 @@ fn a_job_that_is_refused_or_deleted_is_tried_again() {
 /// N13: a run that is told to end deletes its Job, which was no measurement then.
 #[test]
 fn a_run_that_ends_deletes_its_job() {
-    let mut bench = job_bench(json!({"inconclusiveLimit": 1}));
-    bench.jobs.insert(JOB.to_owned(), JobSeen::Running);
-    bench.turn();
-    bench.run.spec.terminate = Some(true);
-    bench.jobs.clear();
-    let plan = bench.turn();
-    assert_eq!(plan.delete_jobs, [JOB]);
-    assert_eq!(bench.phase(), "Successful");
-    assert_eq!(bench.message(), "Run Terminated");
-    let result = &bench
-        .run
-        .status
-        .as_ref()
-        .unwrap()
-        .metric_results
-        .as_ref()
-        .unwrap()[0];
-    let last = &result.measurements.as_ref().unwrap()[0];
-    assert_eq!(
-        (last.phase.as_str(), last.message.as_deref()),
-        ("Inconclusive", Some("Metric Terminated"))
-    );
+    for (limit, phase, message) in [
+        (0, "Inconclusive", "inconclusive (1) > inconclusiveLimit (0)"),
+        (1, "Successful", "Run Terminated"),
+    ] {
+        let mut bench = job_bench(json!({"inconclusiveLimit": limit}));
+        bench.jobs.insert(JOB.to_owned(), JobSeen::Running);
+        bench.turn();
+        bench.run.spec.terminate = Some(true);
+        bench.jobs.clear();
+        let plan = bench.turn();
+        assert_eq!(plan.delete_jobs, [JOB]);
+        assert_eq!(bench.phase(), phase);
+        assert!(bench.message().contains(message), "{}", bench.message());
+        let result = &bench.run.status.as_ref().unwrap().metric_results.as_ref().unwrap()[0];
+        let last = &result.measurements.as_ref().unwrap()[0];
+        assert_eq!(
+            (last.phase.as_str(), last.message.as_deref()),
+            ("Inconclusive", Some("Metric Terminated"))
+        );
+    }
 }
 
 /// Jobs go with the measurements that are no longer kept.
