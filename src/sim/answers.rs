@@ -39,6 +39,9 @@ impl World<'_> {
             return Err(format!("metric {:?} cannot be lowered", key.metric));
         };
         let version = self.version_measured(run);
+        if spec.provider.compare.is_some() {
+            return compared(self.reading(version, &key.metric));
+        }
         let objective = self.objective(&key.metric);
         match self.reading(version, &key.metric) {
             Reading::Error(message) => Err(message),
@@ -188,6 +191,23 @@ impl World<'_> {
             .find(|value| fits(value));
         found.unwrap_or_else(|| MetricValue::floats([1.0]))
     }
+}
+
+/// What a comparison counts at one look, of a hundred events of the canary: a scripted number is the
+/// share of bad or slow ones; stable has none.
+fn compared(reading: Reading) -> Result<MetricValue, String> {
+    let bad = match reading {
+        Reading::Error(message) => return Err(message),
+        Reading::NoData => return Ok(MetricValue::Nil),
+        Reading::Healthy => 0.0,
+        Reading::Number(share) => share.clamp(0.0, 1.0) * 100.0,
+    };
+    let side = |bad: f64| MetricValue::floats([bad, 100.0]);
+    let both = [
+        ("canary".to_owned(), side(bad)),
+        ("stable".to_owned(), side(0.0)),
+    ];
+    Ok(MetricValue::Map(std::sync::Arc::new(both.into())))
 }
 
 /// A number in the shape that the condition reads: as a vector, or as a scalar where it must be.
