@@ -78,6 +78,8 @@ pub fn lower(metric: &CompareMetric) -> Result<Comparison, Vec<String>> {
     };
     let mut share = |text: &Option<String>, field: &str, default: f64| match text.as_deref() {
         None | Some("") => default,
+        // An argument that is not filled in yet: the run judges it.
+        Some(text) if text.contains("{{") => default,
         Some(text) => fraction(text).unwrap_or_else(|| {
             faults.push(format!(
                 "compare.{field} must be a share such as 1%, between 0 and 50%"
@@ -88,7 +90,8 @@ pub fn lower(metric: &CompareMetric) -> Result<Comparison, Vec<String>> {
     let effect = share(&metric.effect, "effect", default);
     let false_alarms = share(&metric.false_alarms, "falseAlarms", DEFAULT_FALSE_ALARMS);
     let [canary, stable] = versions;
-    if canary.as_ref().is_some_and(Vec::is_empty) || canary == stable {
+    let is_open = |side: &Option<Vec<Matcher>>| side.as_ref().is_some_and(Vec::is_empty);
+    if is_open(&canary) || is_open(&stable) {
         faults.push("compare.canary and compare.stable must tell the versions apart, such as rollouts_pod_template_hash=\"{{args.canary}}\"".to_owned());
     }
     match (kind, canary, stable) {
@@ -339,7 +342,7 @@ mod tests {
                 "compare.falseAlarms",
             ),
             (
-                json!({"latency": {"histogram": "t"}, "stable": "hash=\"a\""}),
+                json!({"latency": {"histogram": "t"}, "stable": ""}),
                 "tell the versions apart",
             ),
             (
