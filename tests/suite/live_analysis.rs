@@ -282,7 +282,7 @@ async fn a_run_that_is_in_the_way_is_named() {
     space.command("web", "promote", "true");
     let is_told = |rollout: Option<&Rollout>| {
         let status = rollout.and_then(|r| r.status.as_ref());
-        let conditions = status.and_then(|s| s.conditions.as_ref());
+        let conditions = status.map(|s| &s.conditions);
         conditions.into_iter().flatten().any(|c| {
             let message = serde_json::to_string(c).unwrap();
             c.type_ == "InvalidSpec" && message.contains("delete it") && message.contains(&name)
