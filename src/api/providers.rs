@@ -42,6 +42,8 @@ wire! {
         pub splunk: Option<SplunkMetric>,
         /// The custom or external metrics API of the cluster. An addition of serin.
         pub kubernetes: Option<KubernetesMetric>,
+        /// Canary against stable, by Prometheus, without a fixed bound. An addition of serin.
+        pub compare: Option<CompareMetric>,
         /// A provider plugin by name, with the fields that it wants.
         #[schemars(schema_with = "super::schema::any_object")]
         pub plugin: Option<BTreeMap<String, Value>>,
@@ -428,5 +430,39 @@ wire! {
         pub name: Option<String>,
         /// Label selector for objects; not together with name.
         pub selector: Option<String>,
+    }
+
+    /// Canary against stable, by Prometheus: a sequential test that may be looked at as often as one
+    /// likes. Sets exactly one of success and latency.
+    pub struct CompareMetric {
+        /// Address of Prometheus; default: the controller's --prometheus.
+        pub address: Option<String>,
+        /// Matchers of the canary's series: rollouts_pod_template_hash="{{args.canary}}".
+        pub canary: Option<String>,
+        /// Matchers of stable's series.
+        pub stable: Option<String>,
+        /// Shares of good events are compared.
+        pub success: Option<CompareSuccess>,
+        /// Ranks of a histogram's values are compared.
+        pub latency: Option<CompareLatency>,
+        /// The difference that matters: more bad events (default 1%), or being slower in more than
+        /// half of all pairs (default 5%).
+        pub effect: Option<String>,
+        /// How often a run of a good version may fail, over all its comparisons; default 1%.
+        pub false_alarms: Option<String>,
+    }
+
+    /// Shares of good events.
+    pub struct CompareSuccess {
+        /// Counter of the good events, with matchers: tool_calls_total{outcome="success"}.
+        pub good: Option<String>,
+        /// Counter of all events.
+        pub total: Option<String>,
+    }
+
+    /// Ranks of a histogram's values.
+    pub struct CompareLatency {
+        /// Name of the histogram without _bucket, with matchers if need be.
+        pub histogram: Option<String>,
     }
 }

@@ -148,6 +148,11 @@ impl Controller {
                 let pods = self.pods_of(key, seen).await?;
                 sight.answers.pods = Some(pods);
             }
+            Need::Run(name) => {
+                let run = self.get(Kind::AnalysisRun, &seen.namespace, &name).await?;
+                let owner = run.as_ref().map(|run| named(run).owner);
+                sight.answers.runs.insert(name, owner);
+            }
             Need::AnalysisTemplate(reference) => {
                 let spec = self.analysis_template(&seen.namespace, &reference).await?;
                 sight.answers.analysis_templates.insert(reference, spec);

@@ -60,6 +60,7 @@ fn unanswered(seen: &Observed, mut asks: Vec<Need>) -> Vec<Need> {
         Need::ReplicaSetTemplate(name) => !answers.replica_set_templates.contains_key(name),
         Need::Named(name) => !answers.named.contains_key(name),
         Need::Pods => answers.pods.is_none(),
+        Need::Run(name) => !answers.runs.contains_key(name),
         Need::AnalysisTemplate(reference) => !answers.analysis_templates.contains_key(reference),
         Need::Service(name) => !answers.absent_services.contains(name),
     });

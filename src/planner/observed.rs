@@ -144,6 +144,9 @@ pub struct Answers {
     pub named: BTreeMap<String, Option<Named>>,
     /// Every pod that a ReplicaSet of this Rollout controls, read live in this very turn.
     pub pods: Option<Vec<PodSeen>>,
+    /// AnalysisRuns found by name, whoever owns them: the controller's uid, if any; `None` where there
+    /// is no such run.
+    pub runs: BTreeMap<String, Option<Option<String>>>,
     /// Analysis templates by reference; `None` where there is no such object.
     pub analysis_templates:
         BTreeMap<TemplateRef, Option<Arc<crate::api::analysis::AnalysisTemplateSpec>>>,
@@ -211,6 +214,8 @@ pub enum Need {
     Named(String),
     /// The pods of the Rollout's ReplicaSets, read live (`Answers::pods`).
     Pods,
+    /// The AnalysisRun that holds this name, whoever owns it.
+    Run(String),
     /// An analysis template.
     AnalysisTemplate(TemplateRef),
     /// A Service by name: into `Observed::services`, or `absent_services`.

@@ -435,6 +435,16 @@ fn end_unwanted(d: &mut Draft<'_>, wanted: &[Wanted<'_>]) {
     }
 }
 
+/// The run's name is taken by one that this Rollout does not control. Its verdict would be about
+/// something else, and it is not ours to delete.
+fn in_the_way(want: &Wanted<'_>) -> Fault {
+    let why = format!(
+        "there is an AnalysisRun '{}' already that this Rollout does not control: delete it, or give the Rollout another name",
+        want.name
+    );
+    Fault::invalid("metadata.name", format!("{:?}", want.name), why)
+}
+
 /// Creates the run; what is wrong with it makes the Rollout invalid, with all faults (L29, L36).
 fn make(d: &mut Draft<'_>, sets: &Sets<'_>, want: &Wanted<'_>) {
     // Not while a pause waits for a person: a verdict then would be about nothing (C8).
@@ -445,6 +455,22 @@ fn make(d: &mut Draft<'_>, sets: &Sets<'_>, want: &Wanted<'_>) {
         .is_some_and(|c| !c.is_empty());
     if waits && matches!(want.purpose, Purpose::Step(_)) {
         return;
+    }
+    match d.seen.answers.runs.get(&want.name) {
+        Some(Some(owner)) if owner.as_deref() == Some(d.seen.rollout.uid.as_str()) => {
+            d.note(format!(
+                "analysis run {} is there and not seen yet",
+                want.name
+            ));
+            d.wake.at(after(d.now(), 5));
+            return;
+        }
+        Some(Some(_)) => {
+            d.faults.push(in_the_way(want));
+            d.wake.at(after(d.now(), 20));
+            return;
+        }
+        Some(None) | None => {}
     }
     match build(d, sets, want) {
         Ok(run) => d.create_run(run),

@@ -110,8 +110,8 @@ impl<'a> Turn<'a> {
         self.plan.events.clear();
     }
 
-    /// A name is taken. A ReplicaSet's must be looked at (ours, or a collision); a run's name is
-    /// deterministic, so the run is there already and is adopted when it is seen.
+    /// A name is taken, and must be looked at: a ReplicaSet is ours, or a collision; a run is ours and
+    /// not seen yet, or somebody else's and in the way.
     fn exists(&mut self, write: &Write) {
         match write {
             Write::CreateReplicaSet(set) => {
@@ -119,7 +119,12 @@ impl<'a> Turn<'a> {
                 self.stop_and_replan();
             }
             // Copies have names of their contents.
-            Write::CreateRun(_) | Write::CreateConfig(_) | Write::KeepTemplate(_) => {}
+            Write::CreateConfig(_) | Write::KeepTemplate(_) => {}
+            Write::CreateRun(run) => {
+                let name = run.metadata.name.clone().unwrap_or_default();
+                self.end.needs.push(Need::Run(name));
+                self.stop_and_replan();
+            }
             Write::PatchRollout { .. }
             | Write::PatchReplicaSet(_)
             | Write::DropTemplate(_)

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod aws;
 pub mod azure_monitor;
 pub mod cloud_watch;
+pub mod compare;
 pub mod datadog;
 pub mod dynatrace;
 pub mod google;
@@ -56,6 +57,8 @@ pub struct Question {
     pub namespace: String,
     /// When it is asked.
     pub at: Timestamp,
+    /// When the last question of this metric that had an answer was asked.
+    pub since_last: Option<Timestamp>,
 }
 
 impl std::fmt::Debug for Question {
@@ -171,7 +174,7 @@ impl<S: Service> Provider for Exchange<S> {
 }
 
 /// Every provider of this release; Jobs are objects, not questions (`planner/analysis/job.rs`).
-pub(crate) static PROVIDERS: [&dyn Provider; 16] = [
+pub(crate) static PROVIDERS: [&dyn Provider; 17] = [
     &prometheus::Prometheus,
     &Exchange(web::Web),
     &Exchange(datadog::Datadog),
@@ -187,6 +190,7 @@ pub(crate) static PROVIDERS: [&dyn Provider; 16] = [
     &Exchange(azure_monitor::AzureMonitor),
     &Exchange(splunk::Splunk),
     &kubernetes::Kubernetes,
+    &compare::Compare,
     &plugin::Plugin,
 ];
 

@@ -66,6 +66,7 @@ impl Pool {
             provider,
             credentials,
             namespace,
+            since_last,
             timeout,
         } = task;
         let limit = timeout.unsigned_abs();
@@ -75,6 +76,7 @@ impl Pool {
             provider: *provider,
             credentials,
             namespace,
+            since_last,
             at: now,
         };
         let identity = asked

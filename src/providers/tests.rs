@@ -20,6 +20,7 @@ pub(super) fn question(provider: Value, credentials: &[(&str, &str)]) -> Questio
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect(),
         namespace: "ns".to_owned(),
+        since_last: None,
         at: now(),
     }
 }

@@ -7,6 +7,7 @@ use super::series::{Reading, Series};
 use super::trigger::{Moment, Trigger};
 use super::world::World;
 use crate::api::analysis::Measurement;
+use crate::api::providers::CompareMetric;
 use crate::api::{self, AnalysisRun};
 use crate::planner::analysis::assess::{self, Phase};
 use crate::planner::analysis::metric::{self, MetricSpec};
@@ -39,6 +40,11 @@ impl World<'_> {
             return Err(format!("metric {:?} cannot be lowered", key.metric));
         };
         let version = self.version_measured(run);
+        if spec.provider.compare.is_some() {
+            let is_latency = |c: &CompareMetric| c.latency.is_some();
+            let is_latency = spec.provider.compare.as_ref().is_some_and(is_latency);
+            return compared(self.reading(version, &key.metric), is_latency);
+        }
         let objective = self.objective(&key.metric);
         match self.reading(version, &key.metric) {
             Reading::Error(message) => Err(message),
@@ -188,6 +194,27 @@ impl World<'_> {
             .find(|value| fits(value));
         found.unwrap_or_else(|| MetricValue::floats([1.0]))
     }
+}
+
+/// What a comparison counts at one look, of a hundred events of the canary: a scripted number is the
+/// share of bad or slow ones; stable has none.
+fn compared(reading: Reading, is_latency: bool) -> Result<MetricValue, String> {
+    let bad = match reading {
+        Reading::Error(message) => return Err(message),
+        Reading::NoData => return Ok(MetricValue::Nil),
+        Reading::Healthy => 0.0,
+        Reading::Number(share) => share.clamp(0.0, 1.0) * 100.0,
+    };
+    // Bad of all events; or fast and slow ones.
+    let side = |bad: f64| match is_latency {
+        false => MetricValue::floats([bad, 100.0]),
+        true => MetricValue::floats([100.0 - bad, bad]),
+    };
+    let both = [
+        ("canary".to_owned(), side(bad)),
+        ("stable".to_owned(), side(0.0)),
+    ];
+    Ok(MetricValue::Map(std::sync::Arc::new(both.into())))
 }
 
 /// A number in the shape that the condition reads: as a vector, or as a scalar where it must be.

@@ -356,6 +356,14 @@ impl World<'_> {
                 answers.named.insert(name.clone(), found);
             }
             Need::Pods => answers.pods = Some(cluster.pods_seen()),
+            Need::Run(name) => {
+                let owner = cluster.runs.get(name).map(|run| {
+                    let owners = run.metadata.owner_references.iter().flatten();
+                    let mut owners = owners.filter(|o| o.controller == Some(true));
+                    owners.next().map(|o| o.uid.clone())
+                });
+                answers.runs.insert(name.clone(), owner);
+            }
             Need::AnalysisTemplate(reference) => {
                 let found = cluster.templates.get(reference).cloned();
                 answers.analysis_templates.insert(reference.clone(), found);

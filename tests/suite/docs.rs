@@ -22,6 +22,7 @@ const DOCS: &[&str] = &[
     "docs/shipping.md",
     "docs/blue-green.md",
     "docs/providers.md",
+    "docs/analysis.md",
     "docs/differences.md",
     "CONTRIBUTING.md",
 ];

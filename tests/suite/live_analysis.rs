@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::ListParams;
 use serde_json::{Value, json};
-use serin::api::AnalysisRun;
+use serin::api::{AnalysisRun, Rollout};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::cluster::{self, Space};
@@ -252,4 +252,45 @@ async fn a_run_of_its_own_is_measured_to_its_end_over_crashes() {
         (4..=5).contains(&questions),
         "a crash repeats what was not written: {questions}"
     );
+}
+
+/// A run that somebody else made under the name that a step needs: the Rollout says so and waits, and
+/// goes on when it is gone.
+#[tokio::test]
+async fn a_run_that_is_in_the_way_is_named() {
+    let Some(space) = space("in-the-way").await else {
+        return;
+    };
+    let (port, _) = service().await;
+    let _serin = Serin::start(&space, &["--allow-address=127.0.0.1"]);
+    let url = format!("http://127.0.0.1:{port}/hush-hush");
+    let metric = json!({"name": "m", "successCondition": "result == 0.5",
+        "provider": {"web": {"url": url, "jsonPath": "{$.v}"}}});
+    let template = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate",
+        "metadata": {"name": "t"}, "spec": {"metrics": [metric]}});
+    space.apply(&template.to_string());
+    let canary = "{steps: [{setWeight: 50}, {pause: {}}, {analysis: {templates: [{templateName: t}]}}, {pause: {}}]}";
+    space.apply(&web("1", 2, canary));
+    space
+        .reaches("web", "the first version is there", phase("Healthy"))
+        .await;
+    space.apply(&web("2", 2, canary));
+    let paused = space.reaches("web", "it waits", at(1, "Paused")).await;
+    let name = format!("web-{}-2-2", paused.current_pod_hash.unwrap());
+    space.apply(&run(&name, metric, json!([])));
+    ends(&space, &name).await;
+    space.command("web", "promote", "true");
+    let is_told = |rollout: Option<&Rollout>| {
+        let status = rollout.and_then(|r| r.status.as_ref());
+        let conditions = status.map(|s| &s.conditions);
+        conditions.into_iter().flatten().any(|c| {
+            let message = serde_json::to_string(c).unwrap();
+            c.type_ == "InvalidSpec" && message.contains("delete it") && message.contains(&name)
+        })
+    };
+    space
+        .reaches("web", "what is in the way is named", is_told)
+        .await;
+    space.kubectl(&["delete", "analysisrun", &name]);
+    space.reaches("web", "it goes on", at(3, "Paused")).await;
 }

@@ -19,6 +19,15 @@ pub fn faults(metric: &Metric) -> Vec<String> {
             faults.push("kayenta judges by its threshold: leave the conditions out".to_owned());
         }
     }
+    if let Some(compare) = &provider.compare {
+        faults.extend(super::compare::lower(compare).err().unwrap_or_default());
+        if metric.success_condition.is_some() || metric.failure_condition.is_some() {
+            faults.push("compare judges by itself: leave the conditions out".to_owned());
+        }
+        if metric.interval.as_deref().unwrap_or_default().is_empty() {
+            faults.push("compare looks again and again: interval must be specified".to_owned());
+        }
+    }
     if let Some(plugins) = &provider.plugin
         && plugins.len() != 1
     {

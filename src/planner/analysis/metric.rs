@@ -215,6 +215,18 @@ pub fn lower(metric: &Metric) -> Result<MetricSpec, Vec<String>> {
         return Err(faults);
     }
     let (success, failure_condition) = asked::conditions(metric);
+    // A comparison is measured until it is decided: one verdict is enough, and none is no trouble.
+    let is_comparison = metric.provider.compare.is_some();
+    let successes = if is_comparison && successes == 0 {
+        1
+    } else {
+        successes
+    };
+    let inconclusive = if is_comparison {
+        i64::MAX
+    } else {
+        inconclusive
+    };
     Ok(MetricSpec {
         name: metric.name.clone(),
         interval_ms: interval,
@@ -276,6 +288,7 @@ pub fn provider_names(provider: &MetricProvider) -> Vec<&'static str> {
         azure_monitor,
         splunk,
         kubernetes,
+        compare,
         plugin,
     } = provider;
     [
@@ -295,6 +308,7 @@ pub fn provider_names(provider: &MetricProvider) -> Vec<&'static str> {
         ("AzureMonitor", azure_monitor.is_some()),
         ("Splunk", splunk.is_some()),
         ("Kubernetes", kubernetes.is_some()),
+        ("Compare", compare.is_some()),
         ("RPCPlugin", plugin.is_some()),
     ]
     .into_iter()

@@ -3,12 +3,14 @@
 //! Read in this order: [`run`] (one turn of an AnalysisRun), [`assess`] (verdicts), [`metric`] (a
 //! metric with its defaults), [`args`] (substitution and secrets), [`template`] (templates merged
 //! into a run), [`check`] (a template or run by itself), [`expr`] (conditions), [`value`] (answers),
-//! [`credentials`] and [`limits`] (how providers are asked).
+//! [`credentials`] and [`limits`] (how providers are asked), [`job`] (measurements that are Jobs),
+//! [`compare`] and [`stats`] (canary against stable).
 
 pub mod args;
 pub mod asked;
 pub mod assess;
 pub mod check;
+pub mod compare;
 pub mod credentials;
 pub mod expr;
 pub mod job;

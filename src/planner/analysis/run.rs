@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::args;
 use super::assess::{self, Phase};
+use super::compare;
 use super::job::{JobCall, JobSeen};
 use super::limits;
 use super::metric::{ERROR_RETRY_MILLIS, MetricSpec};
@@ -144,6 +145,8 @@ pub enum Task {
         credentials: BTreeMap<String, String>,
         /// Namespace of the run.
         namespace: String,
+        /// When the last measurement that had an answer was asked.
+        since_last: Option<Timestamp>,
         /// Time after which there is no answer.
         timeout: SignedDuration,
     },
@@ -314,6 +317,9 @@ impl<'a> Turn<'a> {
             self.fold_job(metric, run);
         }
         let told = is_told_to_end(self.seen);
+        if told {
+            self.end_jobs(run);
+        }
         self.judge(run, told);
         let is_ending = told
             || run
@@ -403,6 +409,41 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// The last measurement of a metric that had an answer.
+    fn last_answered(&self, name: &str) -> Option<&Measurement> {
+        let kept = self.result(name)?.measurements.as_ref()?;
+        let has_answer = |m: &&Measurement| {
+            let phase = Phase::read(&m.phase);
+            phase.is_completed() && phase != Phase::Error
+        };
+        kept.iter().rev().find(has_answer)
+    }
+
+    /// A comparison's measurement: what was seen before is part of it, also where there is no answer.
+    fn comparison(
+        &self,
+        metric: &MetricSpec,
+        run: &Prepared,
+        answer: &Answer,
+    ) -> Option<compare::Look> {
+        let comparison = compare::lower(metric.provider.compare.as_ref()?).ok()?;
+        let last = self
+            .result(&metric.name)
+            .and_then(|r| r.measurements.as_ref()?.last());
+        let before = last.and_then(|m| m.metadata.as_ref());
+        Some(match &answer.result {
+            Ok(value) => {
+                let comparisons = run.metrics.iter().filter(|m| m.provider.compare.is_some());
+                compare::judge(&comparison, value, before, comparisons.count())
+            }
+            Err(message) => compare::Look {
+                phase: Phase::Error,
+                message: message.clone(),
+                metadata: before.cloned().unwrap_or_default(),
+            },
+        })
+    }
+
     fn measurement(
         &self,
         metric: &MetricSpec,
@@ -410,13 +451,15 @@ impl<'a> Turn<'a> {
         answer: &Answer,
         explanation: Option<String>,
     ) -> Measurement {
-        let (phase, message) = match &answer.result {
-            Ok(value) => assess::measurement(metric, value),
-            Err(message) => (Phase::Error, Some(message.clone())),
+        let look = self.comparison(metric, run, answer);
+        let (phase, message) = match (&look, &answer.result) {
+            (Some(look), _) => (look.phase, Some(look.message.clone())),
+            (None, Ok(value)) => assess::measurement(metric, value),
+            (None, Err(message)) => (Phase::Error, Some(message.clone())),
         };
+        let told = look.map_or_else(|| answer.metadata.clone(), |look| look.metadata);
         let hide = |text: String| args::redact(&text, &run.secrets);
-        let metadata: BTreeMap<String, String> = answer
-            .metadata
+        let metadata: BTreeMap<String, String> = told
             .iter()
             .map(|(k, v)| (k.clone(), args::redact(v, &run.secrets)))
             .collect();
@@ -619,9 +662,14 @@ impl<'a> Turn<'a> {
 
     fn ask(&mut self, key: TaskKey, provider: MetricProvider, run: &Prepared) {
         let credentials = run.credentials.get(&key.metric).cloned();
+        let since_last = self
+            .last_answered(&key.metric)
+            .and_then(|m| m.started_at.as_ref());
+        let since_last = since_last.map(|t| t.0);
         self.plan.tasks.push(Task::Measure {
             key,
             credentials: credentials.unwrap_or_default(),
+            since_last,
             namespace: self.seen.run.metadata.namespace.clone().unwrap_or_default(),
             timeout: limits::of(&provider),
             provider: Box::new(provider),

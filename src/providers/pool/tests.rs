@@ -113,6 +113,7 @@ fn task(address: Option<String>, query: &str, millis: i64) -> Task {
         provider: serde_json::from_value(provider).unwrap(),
         credentials: std::collections::BTreeMap::new(),
         namespace: "ns".to_owned(),
+        since_last: None,
         timeout: SignedDuration::from_millis(millis),
     }
 }
@@ -264,6 +265,7 @@ async fn unverified_certificates_need_the_operator() {
         provider: serde_json::from_value(provider).unwrap(),
         credentials: std::collections::BTreeMap::new(),
         namespace: "ns".to_owned(),
+        since_last: None,
         timeout: SignedDuration::from_secs(5),
     };
     let answer = allowing().ask(task).await;

@@ -328,6 +328,21 @@ fn cases() -> Vec<Case> {
             )),
         },
         Case {
+            provider: json!({"compare": {"address": "$URL", "canary": "v=\"a\"", "stable": "v=\"b\"",
+                "success": {"good": "ok_total", "total": "all_total"}}}),
+            credentials: vec![],
+            bodies: vec![(
+                "/api/v1/query",
+                r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"7"]}]}}"#,
+            )],
+            sent: vec!["POST /api/v1/query", "_total%7Bv%3D%22", "%5B60s%5D"],
+            value: "[0,7]",
+            refused: Some((
+                r#"{"status":"error","errorType":"bad_data","error":"SEEN"}"#,
+                "Prometheus cannot read the query",
+            )),
+        },
+        Case {
             provider: json!({"plugin": {"acme/latency": {"service": "web"}}}),
             credentials: vec![],
             bodies: vec![("/measure", r#"{"value": {"p99": 0.2}}"#)],

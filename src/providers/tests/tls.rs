@@ -19,6 +19,7 @@ pub(super) fn task(question: Question, millis: i64) -> Task {
         provider: Box::new(question.provider),
         credentials: question.credentials,
         namespace: question.namespace,
+        since_last: question.since_last,
         timeout: SignedDuration::from_millis(millis),
     }
 }

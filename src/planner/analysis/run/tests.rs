@@ -892,28 +892,37 @@ fn a_job_that_is_refused_or_deleted_is_tried_again() {
 /// N13: a run that is told to end deletes its Job, which was no measurement then.
 #[test]
 fn a_run_that_ends_deletes_its_job() {
-    let mut bench = job_bench(json!({"inconclusiveLimit": 1}));
-    bench.jobs.insert(JOB.to_owned(), JobSeen::Running);
-    bench.turn();
-    bench.run.spec.terminate = Some(true);
-    bench.jobs.clear();
-    let plan = bench.turn();
-    assert_eq!(plan.delete_jobs, [JOB]);
-    assert_eq!(bench.phase(), "Successful");
-    assert_eq!(bench.message(), "Run Terminated");
-    let result = &bench
-        .run
-        .status
-        .as_ref()
-        .unwrap()
-        .metric_results
-        .as_ref()
-        .unwrap()[0];
-    let last = &result.measurements.as_ref().unwrap()[0];
-    assert_eq!(
-        (last.phase.as_str(), last.message.as_deref()),
-        ("Inconclusive", Some("Metric Terminated"))
-    );
+    for (limit, phase, message) in [
+        (
+            0,
+            "Inconclusive",
+            "inconclusive (1) > inconclusiveLimit (0)",
+        ),
+        (1, "Successful", "Run Terminated"),
+    ] {
+        let mut bench = job_bench(json!({"inconclusiveLimit": limit}));
+        bench.jobs.insert(JOB.to_owned(), JobSeen::Running);
+        bench.turn();
+        bench.run.spec.terminate = Some(true);
+        bench.jobs.clear();
+        let plan = bench.turn();
+        assert_eq!(plan.delete_jobs, [JOB]);
+        assert_eq!(bench.phase(), phase);
+        assert!(bench.message().contains(message), "{}", bench.message());
+        let result = &bench
+            .run
+            .status
+            .as_ref()
+            .unwrap()
+            .metric_results
+            .as_ref()
+            .unwrap()[0];
+        let last = &result.measurements.as_ref().unwrap()[0];
+        assert_eq!(
+            (last.phase.as_str(), last.message.as_deref()),
+            ("Inconclusive", Some("Metric Terminated"))
+        );
+    }
 }
 
 /// Jobs go with the measurements that are no longer kept.
@@ -934,4 +943,67 @@ fn jobs_beyond_the_retention_are_deleted() {
     }
     assert_eq!(bench.phase(), "Successful");
     assert_eq!(deleted, ["u.m.1", "u.m.2"]);
+}
+
+/// The evidence of a comparison grows over measurements, lives through errors and crashes, and ends
+/// the run when it is enough.
+#[test]
+fn a_comparison_is_measured_until_it_is_decided() {
+    let provider = json!({"compare": {"canary": "h=\"a\"", "stable": "h=\"b\"",
+        "success": {"good": "ok", "total": "all"}}});
+    for (bad, phase, looks) in [(0.0, "Successful", 16..60), (3.0, "Failed", 3..60)] {
+        let mut bench = Bench::one(json!({"interval": "30s", "provider": provider}));
+        let mut made = 0;
+        while bench.phase() != phase {
+            let plan = bench.turn();
+            if let Some(wake) = plan.wake {
+                bench.now = wake;
+                continue;
+            }
+            made += 1;
+            assert!(made < 100, "never decided: {:#?}", bench.run.status);
+            if made == 2 {
+                bench.answer("m", Err("no answer"));
+                continue;
+            }
+            let counts = json!({"canary": [bad, 50.0], "stable": [0.0, 150.0]});
+            bench.answer("m", Ok(MetricValue::from(&counts)));
+        }
+        assert!(looks.contains(&made), "{phase} after {made}");
+        let result = &bench
+            .run
+            .status
+            .as_ref()
+            .unwrap()
+            .metric_results
+            .as_ref()
+            .unwrap()[0];
+        let last = result.measurements.as_ref().unwrap().last().unwrap();
+        let seen = &last.metadata.as_ref().unwrap()["canary-all"];
+        assert_eq!(
+            seen,
+            &((made - 1) * 50).to_string(),
+            "an error loses nothing"
+        );
+        assert!(last.message.as_ref().unwrap().contains("worse than stable"));
+    }
+}
+
+#[test]
+fn comparisons_that_make_no_sense_are_told() {
+    let mut bench =
+        Bench::one(json!({"successCondition": "result > 1", "provider": {"compare": {}}}));
+    bench.turn();
+    for part in [
+        "success or latency",
+        "leave the conditions out",
+        "interval must be specified",
+        "tell the versions apart",
+    ] {
+        assert!(
+            bench.message().contains(part),
+            "{} lacks {part}",
+            bench.message()
+        );
+    }
 }
