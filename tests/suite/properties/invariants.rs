@@ -281,7 +281,11 @@ impl Guard {
         }
         let fence = fenceposts(spec.replicas, canary.max_surge, canary.max_unavailable);
         let surge = if canary.is_constant { 0 } else { fence.surge };
-        let most = weighted_counts(spec.replicas, weight(status, spec), surge).canary;
+        let weighed = weighted_counts(spec.replicas, weight(status, spec), surge).canary;
+        // A restart that may take no pod away makes others first, for a while.
+        let is_restarting = spec.restart_at.is_some()
+            && spec.restart_at != status.restarted_at.as_ref().map(|t| t.0);
+        let most = weighed.saturating_add(if is_restarting { fence.surge.max(1) } else { 0 });
         if after > most {
             self.breach(
                 now,
