@@ -8,9 +8,9 @@ use super::draft::{Draft, after};
 use super::observed::{Need, Observed, PodSeen, ReplicaSetSeen};
 use super::plan::Event;
 use super::reasons;
-use super::replicas::{Fence, Pair};
+use super::replicas::{Fence, Pair, fenceposts};
 use super::revision::Sets;
-use super::spec::Spec;
+use super::spec::{Bound, Spec};
 
 /// Seconds until pods that could not be evicted are tried again, where nothing else happens before.
 const AGAIN: i64 = 30;
@@ -46,6 +46,17 @@ impl Room {
             missing: if is_alone { 0 } else { fence.unavailable },
             extra: fence.surge,
             ceiling: Some(fence.ceiling(replicas)),
+        }
+    }
+
+    /// Of blueGreen, where nothing else reads `maxUnavailable` (B10) and nothing limits the pods: one
+    /// more is made where none may be missing.
+    pub(crate) fn of_blue_green(replicas: u32, max_unavailable: Bound) -> Self {
+        let missing = fenceposts(replicas, Bound::Pods(1), max_unavailable).unavailable;
+        Self {
+            missing: if replicas <= 1 { 0 } else { missing },
+            extra: 1,
+            ceiling: None,
         }
     }
 }

@@ -5,17 +5,31 @@ use super::View;
 use crate::api::RolloutStatus;
 use crate::planner::draft::Draft;
 use crate::planner::observed::ReplicaSetSeen;
+use crate::planner::replicas::Pair;
+use crate::planner::restart::{self, Restart, Room};
 use crate::planner::revision::Sets;
 use crate::planner::scale_down::{self, Delay};
 use crate::planner::sizes::resize;
 
 /// Sizes every ReplicaSet. They do not depend on each other, so one turn does all.
 pub(super) fn scale(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
+    let replicas = d.spec.replicas;
+    let mut wanted = Pair {
+        canary: preview_size(d.read(), replicas, sets, view),
+        stable: sets.stable.map_or(0, |_| replicas),
+    };
+    // A restart changes what sizes are decided on: while pods go, nothing is scaled.
+    let room = Room::of_blue_green(replicas, view.spec.max_unavailable);
+    match restart::steer(d, sets, room, wanted) {
+        Restart::Idle => {}
+        Restart::Evicts => return,
+        Restart::Surge(more) => wanted = more,
+    }
     if let Some(stable) = sets.stable {
         scale_down::keep(d, stable);
-        give(d, stable, d.spec.replicas);
+        give(d, stable, wanted.stable);
     }
-    new_version(d, sets, view);
+    new_version(d, sets, view, wanted.canary);
     older(d, sets, view);
     if sets.canary.min_ready_seconds != d.spec.min_ready_seconds {
         d.set_min_ready(sets.canary, d.spec.min_ready_seconds);
@@ -28,7 +42,7 @@ fn give(d: &mut Draft<'_>, rs: &ReplicaSetSeen, replicas: u32) {
     }
 }
 
-fn new_version(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
+fn new_version(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>, size: u32) {
     let new = sets.canary;
     let read = d.read();
     let is_updating = read.stable_rs.as_deref() != Some(new.hash.as_str());
@@ -42,7 +56,6 @@ fn new_version(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
         return;
     }
     scale_down::keep(d, new);
-    let size = preview_size(read, d.spec.replicas, sets, view);
     give(d, new, size);
 }
 
