@@ -148,7 +148,11 @@ fn forget(d: &mut Draft<'_>, told: Option<&str>) {
 
 /// Why a step cannot be promoted now: the freeze that this turn found, or the one on record.
 pub(crate) fn refusal(d: &Draft<'_>) -> Option<String> {
-    let recorded = || Some(d.next.serin.as_ref()?.freeze.as_ref()?.message.clone());
+    // On record, and still in force: it may have ended since.
+    let recorded = || {
+        d.next.serin.as_ref()?.freeze.as_ref()?;
+        look_up(d.seen).0.map(|frozen| frozen.text)
+    };
     let text = d
         .freeze
         .as_ref()
