@@ -182,7 +182,7 @@ async fn the_policy_refuses_what_it_has_rules_for_and_nothing_good() {
     }
     let mut wrong = vec![];
     for (name, spec) in &good {
-        if let Err(said) = create(&manifest(name, spec)).await {
+        if let Err(said) = create(&manifest(&name.to_lowercase(), spec)).await {
             wrong.push(format!("the good {name} is refused: {said}"));
         }
     }
@@ -272,7 +272,12 @@ async fn wrong_rollouts_tell_all_their_faults_and_change_nothing() {
         }
     }
     // Applied to the one that is well: it says so, and its pods go on as they are.
-    for case in stored.iter().filter(|c| c.wrong.refused.is_none()) {
+    // A selector never changes, and one that is taken away cannot be given back.
+    let selector = &good["canary"]["selector"];
+    let others = stored
+        .iter()
+        .filter(|c| c.wrong.refused.is_none() && c.manifest["spec"]["selector"] == *selector);
+    for case in others {
         let applied = replace_spec(&rollouts, "well", &case.manifest["spec"]).await;
         match applied {
             Ok(()) => drop(invalid(&space, "well").await),
