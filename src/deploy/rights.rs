@@ -110,11 +110,12 @@ pub const RIGHTS: &[Right] = &[
     ),
     right("", &["pods"], &["list"], ""),
     right(
-        "custom.metrics.k8s.io, external.metrics.k8s.io",
-        &["\"*\""],
+        "custom.metrics.k8s.io",
+        &["*"],
         &["get", "list"],
-        "For the metric provider kubernetes; harmless where no adapter serves these APIs.",
+        "For the metric provider kubernetes: resources are the names of metrics. Harmless where no adapter serves them.",
     ),
+    right("external.metrics.k8s.io", &["*"], &["get", "list"], ""),
 ];
 
 /// In its own namespace: the Lease that elects the leader.
@@ -137,7 +138,8 @@ pub fn rules<'a>(rights: impl IntoIterator<Item = &'a Right>) -> String {
         } else {
             right.group
         };
-        let resources = right.resources.join(", ");
+        // A star alone would be an alias in YAML.
+        let resources = right.resources.join(", ").replace('*', "\"*\"");
         let verbs = right.verbs.join(", ");
         text +=
             &format!("- apiGroups: [{group}]\n  resources: [{resources}]\n  verbs: [{verbs}]\n");

@@ -83,9 +83,12 @@ fn no_right_is_wider_than_it_must_be() {
             .iter()
             .chain(right.verbs)
             .chain([&right.group]);
+        // Resources of these groups are the names of metrics, which nobody knows beforehand.
+        let is_metrics = right.group.ends_with(".metrics.k8s.io");
         for word in words {
+            let is_wide = word.contains('*') && !is_metrics;
             assert!(
-                *word != "*" && !["escalate", "bind", "impersonate"].contains(word),
+                !is_wide && !["escalate", "bind", "impersonate"].contains(word),
                 "{right:?}"
             );
         }

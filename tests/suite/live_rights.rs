@@ -210,7 +210,9 @@ fn what_the_suite_has_used_is_granted() {
         })
         .map(|(group, resource, verb)| (group.to_owned(), resource.to_owned(), verb.to_owned()))
         .collect();
-    let missing: Vec<&Use> = used.difference(&granted).collect();
+    let is_named =
+        |(group, _, verb): &&Use| !granted.contains(&(group.clone(), "*".to_owned(), verb.clone()));
+    let missing: Vec<&Use> = used.difference(&granted).filter(is_named).collect();
     // Some are asked for by other clusters than ours; they are for a person to look at.
     println!(
         "granted and not used in this run: {:?}",
