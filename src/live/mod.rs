@@ -18,7 +18,6 @@ mod jobs;
 pub mod lease;
 pub mod metrics;
 mod observe;
-mod packed;
 mod perform;
 mod pods;
 pub mod queue;

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use super::freezes::Freezes;
-use super::packed::Packed;
 use super::service_index::{Services, SlimService};
 use super::slim::{SlimFreeze, SlimReplicaSet, SlimRollout, SlimRun, WireRollout, version_of};
 use super::watch::{Change, number};
@@ -263,7 +262,7 @@ impl SetEntry {
 }
 
 /// A Rollout in the index. Its status is most of it, and is needed only while a turn or a scrape
-/// looks at it: it is kept as JSON, at a quarter of its size, and packed while nothing goes on.
+/// looks at it: it is kept as JSON, at a quarter of its size.
 #[derive(Debug)]
 struct RolloutEntry {
     version: u64,
@@ -272,25 +271,27 @@ struct RolloutEntry {
     stable: Option<Box<str>>,
     /// All but the status.
     rest: RolloutSeen,
-    status: Packed,
+    status: Box<[u8]>,
 }
 
 impl RolloutEntry {
     fn new(mut seen: RolloutSeen) -> Self {
         let status = std::mem::take(&mut seen.status);
+        // A status is plain data: writing it as JSON cannot fail.
+        let json = serde_json::to_vec(&*status).unwrap_or_default();
         Self {
             version: number(&seen.version),
             uid: Uid::new(&seen.uid),
             current: status.current_pod_hash.as_deref().map(Into::into),
             stable: status.stable_rs.as_deref().map(Into::into),
             rest: seen,
-            status: Packed::new(&status),
+            status: json.into_boxed_slice(),
         }
     }
 
     fn seen(&self) -> RolloutSeen {
         RolloutSeen {
-            status: Arc::new(self.status.status()),
+            status: Arc::new(serde_json::from_slice(&self.status).unwrap_or_default()),
             ..self.rest.clone()
         }
     }

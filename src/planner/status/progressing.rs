@@ -50,6 +50,9 @@ pub(super) fn update(d: &mut Draft<'_>, sets: &Sets<'_>) {
             &format!("ReplicaSet {name:?} is progressing."),
         );
         touch(d);
+        // Pods of a preview are not in the counts of a blueGreen status: what was reached would be
+        // forgotten where the second is the same.
+        d.is_forced |= d.spec.blue_green().is_some();
     } else if before.as_deref() == Some(reasons::ROLLOUT_PAUSED) {
         set(d, "Unknown", reasons::ROLLOUT_RESUMED, "Rollout is resumed");
     } else if before.is_none() {

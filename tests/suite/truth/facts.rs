@@ -179,10 +179,14 @@ pub(crate) fn masked(status: &RolloutStatus) -> Value {
 }
 
 /// Times; versions of objects; how often progress was seen.
-const TIMING: [&str; 10] = [
+const TIMING: [&str; 14] = [
     "lastUpdateTime",
     "lastTransitionTime",
     "startTime",
+    "rolloutStartedAt",
+    "finishedAt",
+    "manualPauseStartedAt",
+    "totalManualPauseDurationSeconds",
     "startedAt",
     "stepStartedAt",
     "abortedAt",
