@@ -136,16 +136,6 @@ fn what_is_not_built_is_refused_and_never_ignored() {
             "{step}: {found:?}"
         );
     }
-    for field in ["antiAffinity", "previewMetadata", "activeMetadata"] {
-        let found =
-            faults(|s| s["strategy"] = json!({"blueGreen": {"activeService": "a", field: {}}}));
-        let wanted =
-            format!("spec.strategy.blueGreen.{field}: Invalid value: is not supported yet");
-        assert!(
-            found.iter().any(|f| f.starts_with(&wanted)),
-            "{field}: {found:?}"
-        );
-    }
 }
 
 #[test]
