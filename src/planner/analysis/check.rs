@@ -32,27 +32,13 @@ pub fn template(spec: &AnalysisTemplateSpec) -> Vec<Fault> {
     arguments(args, &mut faults);
     check_metrics(metrics, args, &mut faults);
     // Rules may speak of metrics that other templates of the same run bring.
-    rules(
-        "dryRun",
-        "Dry-Run",
-        dry_run_names(spec.dry_run.as_deref()),
-        &mut faults,
+    let (dry_run, retention) = (
+        spec.dry_run.as_deref(),
+        spec.measurement_retention.as_deref(),
     );
-    let retention = retention_names(spec.measurement_retention.as_deref());
-    rules(
-        "measurementRetention",
-        "Measurement Retention",
-        retention,
-        &mut faults,
-    );
+    rules_by_name(dry_run, retention, &mut faults);
     if !has_nested && faults.is_empty() {
-        unmatched(
-            metrics,
-            spec.dry_run.as_deref(),
-            spec.measurement_retention.as_deref(),
-            args,
-            &mut faults,
-        );
+        unmatched(metrics, dry_run, retention, args, &mut faults);
     }
     faults
 }
@@ -73,27 +59,13 @@ pub fn run(spec: &AnalysisRunSpec) -> Vec<Fault> {
         }
     }
     check_metrics(metrics, args, &mut faults);
-    rules(
-        "dryRun",
-        "Dry-Run",
-        dry_run_names(spec.dry_run.as_deref()),
-        &mut faults,
+    let (dry_run, retention) = (
+        spec.dry_run.as_deref(),
+        spec.measurement_retention.as_deref(),
     );
-    let retention = retention_names(spec.measurement_retention.as_deref());
-    rules(
-        "measurementRetention",
-        "Measurement Retention",
-        retention,
-        &mut faults,
-    );
+    rules_by_name(dry_run, retention, &mut faults);
     if faults.is_empty() {
-        unmatched(
-            metrics,
-            spec.dry_run.as_deref(),
-            spec.measurement_retention.as_deref(),
-            args,
-            &mut faults,
-        );
+        unmatched(metrics, dry_run, retention, args, &mut faults);
     }
     faults
 }
@@ -237,6 +209,22 @@ fn dry_run_names(rules: Option<&[DryRun]>) -> Vec<&str> {
 fn retention_names(rules: Option<&[MeasurementRetention]>) -> Vec<&str> {
     let rules = rules.unwrap_or_default().iter();
     rules.map(|rule| rule.metric_name.as_str()).collect()
+}
+
+/// Faults of the names in the rules themselves, whatever the metrics are called.
+fn rules_by_name(
+    dry_run: Option<&[DryRun]>,
+    retention: Option<&[MeasurementRetention]>,
+    faults: &mut Vec<Fault>,
+) {
+    rules("dryRun", "Dry-Run", dry_run_names(dry_run), faults);
+    let names = retention_names(retention);
+    rules(
+        "measurementRetention",
+        "Measurement Retention",
+        names,
+        faults,
+    );
 }
 
 fn rules(field: &str, kind: &str, names: Vec<&str>, faults: &mut Vec<Fault>) {
