@@ -1,5 +1,6 @@
 //! serin: progressive delivery for Kubernetes. Read planner first; live and sim are its two shells.
 pub mod api;
+pub mod backtest;
 pub mod check;
 pub mod cli;
 pub mod deploy;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod backtest;
 pub mod check;
 pub mod controller;
 pub mod crds;
@@ -27,6 +28,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Judge the past with a Rollout's objectives: how many rollouts would they have stopped?
+    Backtest(Box<backtest::Args>),
     /// The release checklist: pods, network, rights, images, policies, monitoring, plan, rollback
     Check(check::Args),
     /// Run the controller: in a pod, or against the cluster of a kubeconfig
@@ -46,6 +49,7 @@ enum Verb {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
+        Verb::Backtest(args) => serve(backtest::run(*args)),
         Verb::Check(args) => check::run(&args),
         Verb::Controller(args) => serve(controller::run(*args)),
         Verb::Crds(args) => crds::run(&args).map(|()| ExitCode::SUCCESS),
@@ -59,7 +63,7 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Runs what talks to a cluster. Two threads: turns are short, and nothing in them computes long.
+/// Runs what talks to a cluster or a Prometheus. Two threads: turns are short, and nothing in them computes long.
 fn serve(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

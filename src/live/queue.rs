@@ -165,8 +165,10 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                 let due = earliest.map_or(now + pause, |t| t.max(now + pause));
                 // A change (a person's abort, say) need not wait for all of a long pause.
                 let soon = now + pause.min(LONGEST_DEAFNESS);
-                entry.not_before = Some(earliest.map_or(soon, |t| t.max(soon)));
-                inner.set_timer(key, due);
+                let soon = earliest.map_or(soon, |t| t.max(soon));
+                entry.not_before = Some(soon);
+                // One that came while the turn ran has waited already.
+                inner.set_timer(key, if is_woken { soon } else { due });
             }
             Rest::Quiet | Rest::At(_) | Rest::Again => {
                 entry.failures = 0;
@@ -337,6 +339,24 @@ mod tests {
         assert_eq!(back_off(1), Duration::from_millis(100));
         assert_eq!(back_off(3), Duration::from_millis(400));
         assert_eq!(back_off(40), Duration::from_secs(30));
+    }
+
+    #[tokio::test]
+    async fn a_change_during_a_failing_turn_does_not_wait_for_a_long_pause() {
+        let due_after = |is_woken: bool| {
+            let queue = Queue::default();
+            queue.wake(&1);
+            let mut inner = queue.lock();
+            inner.take(clock::instant());
+            let entry = inner.entries.get_mut(&1).unwrap();
+            (entry.failures, entry.is_woken) = (12, is_woken);
+            drop(inner);
+            queue.done(&1, Rest::Failed(None));
+            let due = queue.lock().entries.get(&1).unwrap().due.unwrap();
+            due.saturating_duration_since(clock::instant())
+        };
+        assert!(due_after(true) <= LONGEST_DEAFNESS);
+        assert!(due_after(false) > Duration::from_secs(20));
     }
 
     #[tokio::test]

@@ -334,8 +334,16 @@ fn moved_index(d: &mut Draft<'_>) -> bool {
     let Some(ours) = read.serin.as_ref().and_then(|s| s.step) else {
         return false;
     };
-    let Some(theirs) = read.current_step_index else {
-        return false;
+    let theirs = match read.current_step_index {
+        Some(theirs) => theirs,
+        None if d.steps() == 0 || read.abort == Some(true) => return false,
+        // Removed: read as the end it would promote past every step.
+        None => {
+            d.next.current_step_index = Some(ours);
+            let message = format!("status.currentStepIndex was removed: it is {ours}");
+            d.event(refusal("set step", &message));
+            return true;
+        }
     };
     if ours == theirs {
         return false;

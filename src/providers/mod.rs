@@ -13,6 +13,7 @@ pub mod dynatrace;
 pub mod google;
 pub mod google_cloud;
 pub mod graphite;
+pub mod history;
 pub mod http;
 pub mod influxdb;
 pub mod kayenta;

@@ -53,6 +53,10 @@ impl Pool {
         })
     }
 
+    pub(super) fn net(&self) -> &Net {
+        &self.net
+    }
+
     /// Hands in the API server, which only the live shell can ask. The first one stays.
     pub fn connect(&self, cluster: Arc<dyn Cluster>) {
         drop(self.net.cluster.set(cluster));

@@ -133,13 +133,18 @@ struct Envelope {
 /// # Errors
 /// One sentence of ours, without a word of the reply.
 pub fn parse(status: u16, body: &[u8]) -> Result<MetricValue, String> {
+    value(data(status, body)?)
+}
+
+/// What is in the envelope of a good reply.
+pub(super) fn data(status: u16, body: &[u8]) -> Result<serde_json::Value, String> {
     let envelope: Option<Envelope> = serde_json::from_slice(body).ok();
     match envelope {
         Some(Envelope {
             status: word,
             data: Some(data),
             ..
-        }) if word == "success" && status == 200 => value(data),
+        }) if word == "success" && status == 200 => Ok(data),
         Some(envelope) if envelope.status == "error" => {
             Err(refusal(status, envelope.error_type.as_deref()))
         }
@@ -255,7 +260,19 @@ fn exchange(net: &Net, asked: &Question) -> Result<http::Request, String> {
 }
 
 impl Request {
-    fn to_http(&self, address: &str, trust: Trust) -> http::Request {
+    /// A query over a range: first and last moment in Unix seconds, step in seconds.
+    pub(super) fn over(query: &str, range: (i64, i64, f64)) -> Self {
+        Self {
+            address: None,
+            query: query.to_owned(),
+            range: Some(range),
+            headers: Vec::new(),
+            auth: Auth::None,
+            insecure: false,
+        }
+    }
+
+    pub(super) fn to_http(&self, address: &str, trust: Trust) -> http::Request {
         let (path, form) = match self.range {
             None => ("/api/v1/query", encode(&[("query", &self.query)])),
             Some((start, end, step)) => (

@@ -10,6 +10,8 @@ use super::timeline::{Gate, Measured, Sample, Timeline};
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
+/// Seconds.
+const DAY: i64 = 86_400;
 
 /// Where time and values lie on the page.
 struct Frame {
@@ -103,6 +105,55 @@ pub fn gate(timeline: &Timeline, gate: &Gate) -> String {
     axis(&mut svg, &frame, &labels);
     line_of_values(&mut svg, &values, &frame);
     for value in &values {
+        point(&mut svg, value, gate, &frame);
+    }
+    times(&mut svg, &frame);
+    svg.push_str("</svg>\n");
+    svg
+}
+
+/// Values of a gate over days, in milliseconds from the beginning: a line, and a cross where the bound
+/// is missed.
+pub fn history(gate: &Gate, values: &[(i64, Option<f64>)], until: i64) -> String {
+    let numbers = values.iter().filter_map(|(_, value)| *value);
+    let ticks = round_ticks(numbers.chain(gate.limit), gate.is_upper);
+    let frame = Frame {
+        from: 0.0,
+        until: until.max(1_000) as f64,
+        top: 14.0,
+        height: 110.0,
+        least: ticks.first().copied().unwrap_or(0.0),
+        most: ticks.last().copied().unwrap_or(1.0),
+    };
+    let measured: Vec<Measured> = values
+        .iter()
+        .map(|(at, value)| {
+            let is_kept = value
+                .zip(gate.limit)
+                .is_none_or(|(value, limit)| match gate.is_upper {
+                    true => value <= limit,
+                    false => value >= limit,
+                });
+            Measured {
+                at: *at,
+                gate: gate.name.clone(),
+                version: String::new(),
+                value: *value,
+                verdict: if is_kept { "Successful" } else { "Failed" }.to_owned(),
+                message: None,
+            }
+        })
+        .collect();
+    let all: Vec<&Measured> = measured.iter().collect();
+    let mut svg = open(160.0, &format!("Values of {} over time", gate.name));
+    bound(&mut svg, gate, &frame);
+    let labels: Vec<(f64, String)> = ticks
+        .iter()
+        .map(|value| (*value, gate.unit.text(*value)))
+        .collect();
+    axis(&mut svg, &frame, &labels);
+    line_of_values(&mut svg, &all, &frame);
+    for value in all.iter().filter(|value| value.verdict == "Failed") {
         point(&mut svg, value, gate, &frame);
     }
     times(&mut svg, &frame);
@@ -398,14 +449,29 @@ fn marks(svg: &mut String, timeline: &Timeline, frame: &Frame, bottom: f64) {
 }
 
 fn times(svg: &mut String, frame: &Frame) {
-    const STEPS: [i64; 13] = [
-        1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200,
+    const STEPS: [i64; 16] = [
+        1,
+        5,
+        10,
+        15,
+        30,
+        60,
+        120,
+        300,
+        600,
+        900,
+        1_800,
+        3_600,
+        7_200,
+        21_600,
+        DAY,
+        7 * DAY,
     ];
     let seconds = (frame.until / 1000.0).max(1.0);
     let step = STEPS
         .into_iter()
         .find(|step| seconds / *step as f64 <= 10.0)
-        .unwrap_or(86_400);
+        .unwrap_or(30 * DAY);
     let mut at = 0;
     while at as f64 <= seconds {
         let x = frame.x(at * 1000);
@@ -414,7 +480,11 @@ fn times(svg: &mut String, frame: &Frame) {
             format_args!(
                 "<text class=\"axis\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
                 frame.bottom() + 26.0,
-                clock(at * 1000)
+                if step < DAY {
+                    clock(at * 1000)
+                } else {
+                    format!("day {}", at / DAY)
+                }
             ),
         );
         at += step;

@@ -17,7 +17,8 @@ pub(super) fn of_spec(spec: &Spec) -> Vec<Gate> {
         .collect()
 }
 
-fn of_objective(objective: &Objective) -> Gate {
+/// One objective.
+pub(crate) fn of_objective(objective: &Objective) -> Gate {
     let (unit, scale) = match (&objective.kind, objective.limit.is_relative()) {
         (_, true) => (Unit::Plain, 1.0),
         (Kind::Latency { unit, .. }, false) => (Unit::Seconds, unit.per_second()),

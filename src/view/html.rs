@@ -17,9 +17,14 @@ pub fn render(timeline: &Timeline) -> String {
     facts(&mut body, timeline);
     charts(&mut body, timeline);
     events(&mut body, timeline);
-    let title = escape(&timeline.name);
+    page(&timeline.name, "serin rehearsal", &body)
+}
+
+/// A page of that title around `body`, which is markup already. Nothing in it is loaded or run.
+pub(crate) fn page(title: &str, kind: &str, body: &str) -> String {
+    let title = escape(title);
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<title>{title} · serin rehearsal</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<title>{title} · {kind}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
     )
 }
 

@@ -2,7 +2,7 @@
 //! I/O, no decisions.
 
 pub mod chart;
-mod gates;
+pub(crate) mod gates;
 pub mod html;
 pub mod story;
 pub mod text;

@@ -280,7 +280,7 @@ pub fn span(ms: i64) -> String {
 }
 
 /// Breaks a text into lines of at most `width` characters, between words where it can.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let mut word = word;

@@ -11,6 +11,7 @@
 mod bench;
 
 mod agents;
+mod backtest;
 mod bench_faults;
 mod bench_outages;
 mod bench_smoke;

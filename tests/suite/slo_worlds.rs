@@ -193,10 +193,20 @@ fn remember(past: &Past) -> Prometheus {
     let dir = scratch(Path::new(env!("CARGO_TARGET_TMPDIR")), "slo-worlds").unwrap();
     let text = dir.join("past.txt");
     past.write(&text);
+    with_past(&dir, &text)
+}
+
+/// A Prometheus that remembers what an OpenMetrics file says, with its data in `dir`.
+pub fn with_past(dir: &Path, text: &Path) -> Prometheus {
     let promtool = programs::prometheus().unwrap().with_file_name("promtool");
     let made = Command::new(promtool)
-        .args(["tsdb", "create-blocks-from", "openmetrics"])
-        .arg(&text)
+        .args([
+            "tsdb",
+            "create-blocks-from",
+            "--max-block-duration=24h",
+            "openmetrics",
+        ])
+        .arg(text)
         .arg(dir.join("data"))
         .output()
         .unwrap();
@@ -205,7 +215,7 @@ fn remember(past: &Past) -> Prometheus {
         "promtool: {}",
         String::from_utf8_lossy(&made.stderr)
     );
-    Prometheus::start_with_config(&dir, "global: {scrape_interval: 1h}\n").unwrap()
+    Prometheus::start_with_config(dir, "global: {scrape_interval: 1h}\n").unwrap()
 }
 
 /// The five objectives of the README.

@@ -75,6 +75,11 @@ const LAYERS: &[Layer] = &[
         never: PURE,
     },
     Layer {
+        folder: "backtest",
+        may_use: &["api", "planner", "view", "backtest"],
+        never: PURE,
+    },
+    Layer {
         folder: "deploy",
         may_use: &["deploy"],
         never: PURE,

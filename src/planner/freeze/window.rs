@@ -69,6 +69,12 @@ impl Window {
         let zone = zone(&spec, &mut faults);
         let when = when(&spec, &zone, &mut faults);
         check_scope(&spec, &mut faults);
+        // The one way to lift a window at once, also one that is written wrong.
+        if spec.suspend == Some(true) {
+            faults.clear();
+        }
+        // A chart renders an empty list where nothing was set: that names nobody in particular.
+        let named = |list: Option<Vec<String>>| list.filter(|names| !names.is_empty());
         let ClusterFreezeWindowSpec {
             reason,
             owner,
@@ -90,8 +96,8 @@ impl Window {
             reason,
             owner: owner.filter(|owner| !owner.is_empty()),
             namespace: namespace.map(str::to_owned),
-            namespaces,
-            rollouts,
+            namespaces: named(namespaces),
+            rollouts: named(rollouts),
             selector,
             when: if faults.is_empty() {
                 Ok(when)
@@ -398,6 +404,8 @@ mod tests {
             false,
             None,
         );
+        let wrong = json!({"reason": "", "schedule": "no", "suspend": true});
+        check(wrong, "2026-12-20T05:00:00Z", false, None);
         check(
             json!({"reason": "r", "to": "2026-12-20T00:00:00Z"}),
             "2026-12-19T05:00:00Z",
@@ -412,6 +420,12 @@ mod tests {
             true,
             Some("2026-11-25T14:00:00Z"),
         );
+    }
+
+    #[test]
+    fn empty_lists_name_everybody() {
+        let all = window(json!({"reason": "r", "rollouts": [], "namespaces": []}));
+        assert!(all.is_for("prod", "agent", &BTreeMap::new()));
     }
 
     #[test]

@@ -653,6 +653,11 @@ fn a_wild_step_index_is_put_back() {
     w.settle();
     assert_eq!(w.status().current_step_index, Some(1));
     assert!(w.events.iter().any(|e| e.starts_with("CommandRefused")));
+    // Removed is not the end either: the pause that waits for a person is not passed.
+    w.patch_status(json!({"currentStepIndex": null}));
+    w.settle();
+    assert_eq!(w.status().current_step_index, Some(1));
+    assert_eq!(w.phase().0, "Paused");
 }
 
 #[test]

@@ -27,6 +27,16 @@ impl Limit {
             Self::AtMost(_) | Self::AtLeast(_) | Self::Between(..) => false,
         }
     }
+
+    /// Whether a value is as it must be: what `query::conditions` says, as a function. `None` for NaN
+    /// and infinities, which are no verdict.
+    pub fn is_kept_by(self, value: f64) -> Option<bool> {
+        value.is_finite().then_some(match self {
+            Self::AtMost(most) | Self::RatioAtMost(most) => value <= most,
+            Self::AtLeast(least) | Self::RatioAtLeast(least) => value >= least,
+            Self::Between(low, high) => low <= value && value <= high,
+        })
+    }
 }
 
 /// Unit of a histogram's values.

@@ -84,7 +84,7 @@ pub fn gate(spec: &SloSpec, run: Option<&AnalysisRun>, reached: Timestamp) -> Ga
             let why = message(run).unwrap_or("no message");
             Gate::Hold {
                 why: format!(
-                    "the run of the objectives ended as {} ({why}) and measures no more: retry, or promote to go on without it",
+                    "the run of the objectives ended as {} ({why}) and measures no more: promote to go on without it, or abort",
                     phase.as_str()
                 ),
             }

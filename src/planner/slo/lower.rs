@@ -127,6 +127,13 @@ pub fn check(spec: &SloSpec, rollout: &str, steps: usize, path: &str) -> Vec<Fau
             ),
         ));
     }
+    if steps == 0 && spec.starting_step > 0 {
+        faults.push(Fault::invalid(
+            &format!("{path}.startingStep"),
+            spec.starting_step,
+            "there are no steps: nothing would be gated; leave startingStep out",
+        ));
+    }
     if steps > 0 && spec.starting_step >= steps {
         faults.push(Fault::invalid(
             &format!("{path}.startingStep"),

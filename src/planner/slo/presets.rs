@@ -96,6 +96,7 @@ fn preset(name: &str, metric: &str, series: &[&str], limit: Limit, kind: Kind) -
         rollout: "",
         canary: "{{args.canary-hash}}",
         stable: "",
+        own: &[],
     };
     let objective = Objective {
         name: metric.to_owned(),

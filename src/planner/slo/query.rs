@@ -6,6 +6,9 @@ use super::promql::{Matcher, Selector, join};
 use super::{Kind, Objective, SelectBy, SloSpec, Window};
 use crate::planner::analysis::value::number_text;
 
+/// In place of a pod hash: every version. No hash has a star in it.
+pub const EVERY: &str = "*";
+
 /// Whose series to ask for.
 #[derive(Clone, Debug)]
 pub struct Versions<'a> {
@@ -19,6 +22,8 @@ pub struct Versions<'a> {
     pub canary: &'a str,
     /// Pod hash of stable.
     pub stable: &'a str,
+    /// Which series are the Rollout's, for those who ask for [`EVERY`] version. A gate asks for one.
+    pub own: &'a [Matcher],
 }
 
 impl Versions<'_> {
@@ -26,6 +31,10 @@ impl Versions<'_> {
     /// template alone: the same agent in dev and in prod has the same one.
     pub fn matchers(&self, hash: &str) -> Vec<Matcher> {
         let mut all = self.namespace_only();
+        if hash == EVERY {
+            all.extend(self.own.iter().cloned());
+            return all;
+        }
         all.push(match self.spec.select_by {
             SelectBy::Hash => Matcher::equal(&self.spec.hash_label, hash),
             SelectBy::Pod => self.pods(hash),

@@ -59,6 +59,7 @@ pub fn build_run(spec: &SloSpec, context: &SloContext) -> AnalysisRun {
         rollout: &context.rollout,
         canary: &context.hash,
         stable: &context.stable_hash,
+        own: &[],
     };
     let metrics = spec.objectives.iter().map(|objective| {
         let (success, failure) = query::conditions(objective);

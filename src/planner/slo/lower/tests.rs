@@ -131,6 +131,8 @@ fn names_that_are_cut_and_steps_that_are_not_there_are_told() {
         "slos.selectBy"
     );
     assert_eq!(check(&spec, "a", 2, "slos")[0].path, "slos.startingStep");
+    // Without steps, also in blueGreen, a gate that begins later would never begin.
+    assert_eq!(check(&spec, "a", 0, "slos")[0].path, "slos.startingStep");
     spec.select_by = SelectBy::Hash;
     assert!(check(&spec, &"a".repeat(47), 3, "slos").is_empty());
 }

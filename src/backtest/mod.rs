@@ -1,0 +1,17 @@
+//! What the objectives of a Rollout would have done in the past: which questions to ask Prometheus
+//! about its history, and what the answers mean. Pure: asks nothing itself, knows no clock.
+
+mod judge;
+mod page;
+mod plan;
+mod report;
+mod text;
+
+pub use judge::{Values, judge};
+pub use page::render as page;
+pub use plan::{Ask, Plan, Range, Versions, of_history};
+pub use report::{Episode, Found, Report, Suggestion, Verdict, Version};
+pub use text::render as text;
+
+#[cfg(test)]
+mod tests;

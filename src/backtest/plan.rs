@@ -1,0 +1,310 @@
+//! The questions of a backtest: ranges of time in pieces that a Prometheus answers, and one query for
+//! each objective, of every version together and of each version by itself.
+
+use std::collections::BTreeMap;
+
+use crate::planner::slo::promql::{self, Matcher};
+use crate::planner::slo::query::{self, EVERY};
+use crate::planner::slo::{Objective, SelectBy, SloSpec};
+use crate::planner::spec::{Spec, Step};
+
+/// Values in one reply. Prometheus refuses 11,000, and one reply must stay below a mebibyte.
+const MAX_POINTS: i64 = 5_000;
+/// Moments at which versions are looked for.
+const LOOKS: i64 = 2_000;
+/// Seconds for which a rollout is gated when its steps do not say: the last one waits for a person.
+const USUAL_LENGTH: i64 = 1_800;
+
+/// Moments from `from` to `until`, `step` apart, in Unix seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The first moment.
+    pub from: i64,
+    /// No moment lies after it.
+    pub until: i64,
+    /// Seconds between two moments, at least 1.
+    pub step: i64,
+}
+
+impl Range {
+    /// How many moments there are.
+    pub fn len(self) -> usize {
+        usize::try_from((self.until - self.from).div_euclid(self.step.max(1)) + 1).unwrap_or(0)
+    }
+
+    /// True without a moment.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Place of a moment in the range; the nearest, for times that are rounded.
+    pub fn place(self, at: f64) -> Option<usize> {
+        let place = ((at - self.from as f64) / self.step.max(1) as f64).round();
+        let is_inside = place >= 0.0 && place < self.len() as f64;
+        is_inside.then_some(place as usize)
+    }
+
+    /// The moment at that place.
+    pub fn at(self, place: usize) -> i64 {
+        self.from + self.step * i64::try_from(place).unwrap_or(0)
+    }
+
+    /// The same moments in pieces that one request may ask for.
+    fn pieces(self) -> Vec<Range> {
+        let length = self.step.max(1) * (MAX_POINTS - 1);
+        let mut pieces = vec![];
+        let mut from = self.from;
+        while from <= self.until {
+            let until = self.until.min(from + length);
+            pieces.push(Range {
+                from,
+                until,
+                ..self
+            });
+            from = until + self.step.max(1);
+        }
+        pieces
+    }
+}
+
+/// One question about a range of time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The expression.
+    pub query: String,
+    /// When.
+    pub range: Range,
+}
+
+/// A version that had series in the past.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// Its pod hash.
+    pub hash: String,
+    /// When it was first seen, in Unix seconds.
+    pub first: i64,
+    /// When it was last seen, in Unix seconds.
+    pub last: i64,
+}
+
+/// What is asked, and about whom.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The objectives.
+    pub spec: SloSpec,
+    /// Namespace of the Rollout.
+    pub namespace: String,
+    /// Name of the Rollout.
+    pub rollout: String,
+    /// The moments at which every objective is evaluated.
+    pub range: Range,
+    /// Seconds for which a rollout is gated.
+    pub length: i64,
+    /// Share of rollouts that a gate may stop without being called too strict: 0.01.
+    pub tolerated: f64,
+    /// Matchers of the Rollout's series.
+    own: Vec<Matcher>,
+}
+
+/// Plans a backtest of a Rollout's objectives over `range`. `matching` are matchers such as
+/// `app="agent"` that tell the Rollout's series; without them these are the series whose `pod` is
+/// named like its pods. `length` is how long a rollout is gated, in seconds; without it what the
+/// steps say.
+///
+/// # Errors
+/// One sentence: the Rollout has no objectives, or the matchers cannot be read.
+pub fn of_history(
+    spec: &Spec,
+    (namespace, rollout): (&str, &str),
+    range: Range,
+    matching: Option<&str>,
+    length: Option<i64>,
+    tolerated: f64,
+) -> Result<Plan, String> {
+    let slos = spec.slos().ok_or_else(|| {
+        format!(
+            "{}.slos: {namespace}/{rollout} has no objectives to test: add slos with what must hold",
+            spec.strategy_path()
+        )
+    })?;
+    let own = match matching {
+        None => {
+            let name = rollout.replace('.', "\\.");
+            vec![Matcher::matches(
+                "pod",
+                format!("{name}-[a-z0-9]+-[a-z0-9]+"),
+            )]
+        }
+        Some(text) => {
+            let parsed = promql::parse(&format!("series{{{text}}}"));
+            parsed
+                .map_err(|why| format!("--match {text}: {why}; write it like app=\"agent\""))?
+                .matchers
+        }
+    };
+    let gated = length.unwrap_or_else(|| seconds_gated(spec.steps(), slos.starting_step));
+    Ok(Plan {
+        spec: slos.clone(),
+        namespace: namespace.to_owned(),
+        rollout: rollout.to_owned(),
+        range,
+        length: gated.max(range.step),
+        tolerated,
+        own,
+    })
+}
+
+/// How long the steps from the first gated one take by themselves.
+fn seconds_gated(steps: &[Step], from: usize) -> i64 {
+    let seconds = steps.iter().skip(from).map(|step| match step {
+        Step::Pause(pause) => pause.seconds,
+        Step::Ramp(ramp) => {
+            let waits = i64::try_from(ramp.levels.len()).unwrap_or(1) - 1;
+            Some(ramp.every.saturating_mul(waits))
+        }
+        Step::SetWeight(_) | Step::Analysis(_) => Some(0),
+    });
+    match seconds.sum::<Option<i64>>() {
+        Some(all) if all > 0 => all,
+        // A person ends the last pause, or there is none.
+        Some(_) | None => USUAL_LENGTH,
+    }
+}
+
+impl Plan {
+    fn versions<'a>(&'a self, canary: &'a str, stable: &'a str) -> query::Versions<'a> {
+        query::Versions {
+            spec: &self.spec,
+            namespace: &self.namespace,
+            rollout: &self.rollout,
+            canary,
+            stable,
+            own: &self.own,
+        }
+    }
+
+    /// How many measurements a rollout gets of each objective.
+    pub fn measurements(&self) -> usize {
+        usize::try_from(self.length.div_euclid(self.range.step.max(1)))
+            .unwrap_or(1)
+            .max(1)
+    }
+
+    /// Values of an objective over the whole range, whatever version ran. Empty for an objective that
+    /// compares with stable: that needs two versions.
+    pub fn of_every(&self, objective: &Objective) -> Vec<Ask> {
+        if objective.limit.is_relative() {
+            return vec![];
+        }
+        let query = query::render(objective, &self.versions(EVERY, EVERY));
+        let pieces = self.range.pieces().into_iter();
+        pieces
+            .map(|range| Ask {
+                query: query.clone(),
+                range,
+            })
+            .collect()
+    }
+
+    /// Values of an objective while a version that came after another one was gated.
+    pub fn of_version(&self, objective: &Objective, new: &Versions, old: &str) -> Vec<Ask> {
+        let query = query::render(objective, &self.versions(&new.hash, old));
+        self.gated(new)
+            .pieces()
+            .into_iter()
+            .map(|range| Ask {
+                query: query.clone(),
+                range,
+            })
+            .collect()
+    }
+
+    /// The moments at which a version would have been measured.
+    pub fn gated(&self, version: &Versions) -> Range {
+        let from = version.first + self.range.step;
+        Range {
+            from,
+            until: (version.first + self.length)
+                .min(version.last)
+                .min(self.range.until)
+                .max(from),
+            step: self.range.step,
+        }
+    }
+
+    /// Which versions there were: one series for each, with the label that [`Plan::version_in`] reads.
+    pub fn which_versions(&self) -> Ask {
+        let range = Range {
+            step: (self.range.until - self.range.from)
+                .div_euclid(LOOKS)
+                .max(self.range.step),
+            ..self.range
+        };
+        let mut kinds = self.spec.objectives.iter().map(|o| &o.kind);
+        let (name, suffix, written) = kinds
+            .find_map(query::traffic_series)
+            .map_or(("up".to_owned(), "", vec![]), |(selector, suffix)| {
+                (selector.name, suffix, selector.matchers)
+            });
+        let mut matchers = written;
+        matchers.extend(self.versions(EVERY, EVERY).matchers(EVERY));
+        let label = self.label();
+        if self.spec.select_by == SelectBy::Hash {
+            matchers.push(Matcher::matches(label, ".+".to_owned()));
+        }
+        let seen = format!(
+            "present_over_time({name}{suffix}{{{}}}[{}s])",
+            promql::join(&matchers),
+            range.step
+        );
+        let named = match self.spec.select_by {
+            SelectBy::Hash => seen,
+            SelectBy::Pod => format!(
+                "label_replace({seen}, \"{label}\", \"$1\", \"pod\", \"{}-([a-z0-9]+)-[a-z0-9]+\")",
+                self.rollout.replace('.', "\\\\.")
+            ),
+        };
+        Ask {
+            query: format!("count by ({label}) ({named})"),
+            range,
+        }
+    }
+
+    fn label(&self) -> &str {
+        match self.spec.select_by {
+            SelectBy::Hash => &self.spec.hash_label,
+            SelectBy::Pod => "version",
+        }
+    }
+
+    /// Reads one series of the answer to [`Plan::which_versions`].
+    pub fn version_in(
+        &self,
+        labels: &BTreeMap<String, String>,
+        points: &[(f64, f64)],
+    ) -> Option<Versions> {
+        let hash = labels.get(self.label()).filter(|hash| !hash.is_empty())?;
+        let (first, last) = (points.first()?.0, points.last()?.0);
+        // It was seen at some moment of the step before: measuring begins no earlier than needed.
+        let first = (first as i64 - self.which_versions().range.step).max(self.range.from);
+        Some(Versions {
+            hash: hash.clone(),
+            first,
+            last: last as i64,
+        })
+    }
+
+    /// The versions that came after another one, oldest first, each with the one before it. The first
+    /// of all was there from the beginning: nothing is known about how it came.
+    pub fn rollouts(&self, mut seen: Vec<Versions>) -> Vec<(Versions, Versions)> {
+        seen.sort_by(|a, b| (a.first, &a.hash).cmp(&(b.first, &b.hash)));
+        let before = |new: &Versions| {
+            let older = seen.iter().filter(|old| old.first < new.first);
+            older.max_by_key(|old| (old.last.min(new.first), old.first))
+        };
+        seen.iter()
+            .filter(|new| new.first > self.range.from)
+            .filter_map(|new| Some((new.clone(), before(new)?.clone())))
+            .collect()
+    }
+}
