@@ -252,6 +252,8 @@ wire! {
         pub settled: Option<bool>,
         /// Why this update needs no pause and no analysis, where it needs none.
         pub fast_track: Option<String>,
+        /// Pod hashes of versions that were stable and are still up, which may be gone back to at once.
+        pub proven: Option<Vec<String>>,
         /// The gate that holds the current step for lack of a verdict.
         pub hold: Option<Hold>,
         /// The freeze that holds this update now.

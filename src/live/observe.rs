@@ -214,7 +214,13 @@ impl Controller {
         }
         // What traffic goes where is decided on Services as they are now.
         if let Ok(spec) = &rollout.spec {
-            for (_, name) in planner::services::named(spec) {
+            let named = planner::services::named(spec);
+            let mut names: Vec<&str> = named.into_iter().map(|(_, name)| name).collect();
+            let managed = family.services.iter().map(|service| service.name.as_str());
+            names.extend(managed);
+            names.sort_unstable();
+            names.dedup();
+            for name in names {
                 let service = ObjectKey::new(&key.namespace, name);
                 if !self.read_service(&service).await? {
                     sight.answers.absent_services.insert(name.to_owned());

@@ -52,10 +52,15 @@ pub(super) struct Services {
 }
 
 impl Services {
-    /// The Services that a Rollout names and that are in sight.
+    /// The Services in sight that a Rollout names, and those that say it manages them although it
+    /// names them no longer: until they are let go their clients have its pods.
     pub(super) fn of(&self, rollout: &ObjectKey) -> Vec<ServiceSeen> {
-        let names = self.named.get(rollout).into_iter().flatten();
-        names
+        let named = self.named.get(rollout).map_or(&[][..], Vec::as_slice);
+        let managed = self.managed.get(rollout).into_iter().flatten();
+        let left = managed.filter(|key| !named.contains(key));
+        named
+            .iter()
+            .chain(left)
             .filter_map(|key| self.seen.get(key).cloned())
             .collect()
     }
@@ -146,7 +151,7 @@ impl Services {
         let is_news = old.is_none_or(|old| {
             (&old.uid, &old.selector, &old.manager) != (&new.uid, &new.selector, &new.manager)
         });
-        self.forget_manager(&key);
+        let former = self.forget_manager(&key);
         let manager = new.manager.as_deref().map(|name| ObjectKey {
             namespace: key.namespace.clone(),
             name: name.into(),
@@ -159,13 +164,17 @@ impl Services {
         }
         if manager.is_none() && !self.namers.contains_key(&key) {
             self.seen.remove(&key);
-            return vec![];
+            // What it held of its former manager's versions may go now.
+            return former.map(Key::Rollout).into_iter().collect();
         }
         self.seen.insert(key.clone(), new);
         if !is_news {
             return vec![];
         }
         let mut woken = self.namers_of(&key);
+        let former = former.filter(|former| Some(former) != manager.as_ref());
+        let news = former.map(Key::Rollout).filter(|key| !woken.contains(key));
+        woken.extend(news);
         let is_named_by_manager =
             manager.is_some_and(|m| self.named.get(&m).is_some_and(|names| names.contains(&key)));
         if !is_named_by_manager && self.seen.get(&key).is_some_and(|s| s.manager.is_some()) {
@@ -176,11 +185,14 @@ impl Services {
 
     /// A Service is gone.
     pub(super) fn remove(&mut self, key: &ObjectKey) -> Vec<Key> {
-        self.forget_manager(key);
+        let former = self.forget_manager(key);
         if self.seen.remove(key).is_none() {
             return vec![];
         }
-        self.namers_of(key)
+        let mut woken = self.namers_of(key);
+        let news = former.map(Key::Rollout).filter(|key| !woken.contains(key));
+        woken.extend(news);
+        woken
     }
 
     /// What a list did not show, and is not newer than it, is gone.
@@ -202,9 +214,9 @@ impl Services {
         namers.cloned().map(Key::Rollout).collect()
     }
 
-    fn forget_manager(&mut self, key: &ObjectKey) {
-        let manager = self.seen.get(key).and_then(|s| s.manager.clone());
-        let Some(manager) = manager else { return };
+    /// Forgets who manages a Service; tells who it was.
+    fn forget_manager(&mut self, key: &ObjectKey) -> Option<ObjectKey> {
+        let manager = self.seen.get(key).and_then(|s| s.manager.clone())?;
         let manager = ObjectKey {
             namespace: key.namespace.clone(),
             name: manager.as_str().into(),
@@ -215,6 +227,7 @@ impl Services {
                 self.managed.remove(&manager);
             }
         }
+        Some(manager)
     }
 }
 
@@ -281,6 +294,15 @@ mod tests {
             all.rollout(&key("web"), &rollout("b")),
             [Key::Service(key("a"))]
         );
+        // Until it is let go its clients have pods of that Rollout, and its turns see it.
+        assert_eq!(all.of(&key("web")).len(), 1);
+        assert_eq!(
+            all.put(key("a"), service("a", 3, None)),
+            [Key::Rollout(key("web"))]
+        );
+        assert_eq!(all.of(&key("web")), []);
+        all.rollout(&key("web"), &rollout("a"));
+        all.put(key("a"), service("a", 4, Some("web")));
         assert_eq!(all.gone_rollout(&key("web")), [Key::Service(key("a"))]);
         // Found after a restart, its Rollout long gone.
         let mut fresh = Services::default();

@@ -10,7 +10,7 @@ use super::promotion::{first_deployment, is_full, make_stable};
 use super::revision::Sets;
 use super::services::{self, ServiceSeen};
 use super::spec::{BlueGreen, Spec};
-use super::{command, cursor, failure, freeze, history, reasons, rollback, runs, status};
+use super::{command, cursor, failure, freeze, history, kept, reasons, rollback, runs, status};
 
 mod pause;
 mod sizes;
@@ -90,13 +90,16 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
     if runs::steer(d, sets) {
         return;
     }
-    d.is_stable_gone = status::is_stable_gone(d, sets);
+    // Made again where it was kept: then nothing is gone for long.
+    d.is_stable_gone = status::is_stable_gone(d, sets) && !kept::restore(d);
     // The preview is shown as soon as it exists (B1), so that people see it come up.
     point_preview(d, sets, view);
     sizes::scale(d, sets, view);
     // A reference that leads nowhere makes the spec invalid: nothing is switched (A38), but sizes
     // follow `spec.replicas`.
-    if d.faults.is_empty() && !services::let_go_at_zero(d, sets) {
+    if !d.faults.is_empty() {
+        way_back(d, sets, view);
+    } else if !services::let_go_at_zero(d, sets) {
         progress(d, sets, view);
     }
     runs::clean_up(d, sets);
@@ -181,12 +184,12 @@ fn go_live(d: &mut Draft<'_>, set: &ReplicaSetSeen, view: View<'_>) {
         return;
     }
     let is_dead = active.hash().is_some_and(|hash| {
-        let is_alive = |rs: &ReplicaSetSeen| rs.hash == hash && rs.available > 0;
+        let is_alive = |rs: &ReplicaSetSeen| rs.hash == hash && rs.answering() > 0;
         !d.seen.replica_sets.iter().any(is_alive)
     });
     // Without pods there is nothing to lose, and nothing to wait for.
     let is_empty = d.spec.replicas == 0 && d.seen.replica_sets.iter().all(|rs| rs.available == 0);
-    let is_fit = is_full(d, set) || (is_dead && set.available > 0);
+    let is_fit = is_full(d, set) || (is_dead && set.answering() > 0);
     if is_empty || (d.spec.replicas > 0 && is_fit) {
         services::point(d, active, &set.hash);
     } else {
@@ -197,16 +200,30 @@ fn go_live(d: &mut Draft<'_>, set: &ReplicaSetSeen, view: View<'_>) {
     }
 }
 
-/// After an abort clients get the stable version back, as soon as it can answer.
+/// What is wrong with one reference does not keep clients from going back after an abort, where the
+/// active Service itself can be used.
+fn way_back(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
+    let read = d.read();
+    let is_updating = read.stable_rs.as_deref() != Some(sets.canary.hash.as_str());
+    let is_usable = view.active.is_some_and(|it| services::is_usable(d, it));
+    if read.abort == Some(true) && is_updating && is_usable && !d.spec.paused {
+        go_back(d, sets, view);
+    }
+}
+
+/// After an abort clients get the stable version back, as soon as it can take them.
 fn go_back(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
     let (Some(active), Some(stable)) = (view.active, sets.stable) else {
         return;
     };
-    if services::may_select(active, stable) {
+    if active.hash() == Some(stable.hash.as_str()) && active.manager.is_some() {
+        return;
+    }
+    if services::can_take(d, active, stable) {
         services::point(d, active, &stable.hash);
-    } else if active.hash() != Some(stable.hash.as_str()) {
+    } else {
         d.note(format!(
-            "waiting for a pod of {} to go back to",
+            "waiting for as many pods of {} as clients have now, to go back to",
             stable.name
         ));
     }

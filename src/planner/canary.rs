@@ -43,8 +43,12 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
     }
     // Made again where it was kept: then nothing is gone for long.
     d.is_stable_gone = status::is_stable_gone(d, sets) && !kept::restore(d);
-    services::steer_canary(d, sets);
-    let plan = scale(d, sets);
+    let fence = d.spec.canary().map_or_else(Fence::default, |canary| {
+        replicas::fenceposts(d.spec.replicas, canary.max_surge, canary.max_unavailable)
+    });
+    let wanted = target(d, sets, fence);
+    services::steer_canary(d, sets, wanted);
+    let plan = scale(d, sets, fence, wanted);
     // Steps are judged on a settled cluster only (A25): a move ends the turn.
     // A reference that leads nowhere makes the spec invalid: no step is taken (A38), but sizes
     // follow `spec.replicas`.
@@ -137,11 +141,7 @@ pub(crate) fn target(d: &Draft<'_>, sets: &Sets<'_>, fence: Fence) -> Pair {
     }
 }
 
-fn scale(d: &mut Draft<'_>, sets: &Sets<'_>) -> Scaling {
-    let fence = d.spec.canary().map_or_else(Fence::default, |canary| {
-        replicas::fenceposts(d.spec.replicas, canary.max_surge, canary.max_unavailable)
-    });
-    let mut target = target(d, sets, fence);
+fn scale(d: &mut Draft<'_>, sets: &Sets<'_>, fence: Fence, mut target: Pair) -> Scaling {
     let room = Room::of_canary(d.spec.replicas, fence);
     match restart::steer(d, sets, room, target) {
         Restart::Idle => {}
@@ -174,8 +174,10 @@ fn scale(d: &mut Draft<'_>, sets: &Sets<'_>) -> Scaling {
         scale_down::keep(d, rs);
     }
     match &next {
-        Move::Stable(0) if services::leave_stable(d, sets) => {}
         Move::Stable(n) => {
+            if *n == 0 {
+                services::leave_stable(d, sets);
+            }
             if let Some(stable) = sets.stable {
                 resize(d, stable, *n);
             }

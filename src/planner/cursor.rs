@@ -303,6 +303,8 @@ pub(crate) fn retry(d: &mut Draft<'_>) {
     // The preview is judged anew, so it begins small again.
     if let Some(blue_green) = &mut d.next.blue_green {
         blue_green.scale_up_preview_check_point = None;
+        blue_green.pre_promotion_analysis_run_status = None;
+        blue_green.post_promotion_analysis_run_status = None;
     }
     next_attempt(d);
     set_condition(

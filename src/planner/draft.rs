@@ -155,6 +155,13 @@ impl<'a> Draft<'a> {
         self.deletes.push(Write::DeleteConfig(key));
     }
 
+    /// The Service that this plan lets select this hash, where there is one.
+    pub(crate) fn pointed_at(&self, hash: &str) -> Option<&str> {
+        let mut patches = self.services.iter();
+        let patch = patches.find(|patch| patch.hash.as_deref() == Some(hash))?;
+        Some(&patch.name)
+    }
+
     /// Makes a ReplicaSet.
     pub(crate) fn create(&mut self, set: NewReplicaSet) {
         self.creates.push(set);

@@ -26,7 +26,8 @@ pub struct Observed {
     pub replica_sets: Vec<ReplicaSetSeen>,
     /// AnalysisRuns whose controller is this Rollout's uid.
     pub runs: Vec<Arc<AnalysisRun>>,
-    /// Services that the Rollout names, as far as they are in sight.
+    /// Services that the Rollout names, as far as they are in sight, and those that say it manages
+    /// them although it names them no longer.
     pub services: Vec<ServiceSeen>,
     /// What `needs` asked for and the shell found.
     pub answers: Answers,
@@ -122,6 +123,14 @@ pub struct ReplicaSetSeen {
     pub is_observed: bool,
     /// Condition ReplicaFailure when True: reason and message.
     pub failure: Option<(String, String)>,
+}
+
+impl ReplicaSetSeen {
+    /// Pods that answer clients and shall stay. A count that is older than the last change of size
+    /// tells of pods that are about to go.
+    pub fn answering(&self) -> u32 {
+        self.available.min(self.replicas)
+    }
 }
 
 /// What the shell fetched because `needs` asked; absent keys were not asked for.

@@ -3,6 +3,7 @@
 
 use super::cursor;
 use super::draft::Draft;
+use super::fast_track;
 use super::first;
 use super::kept;
 use super::observed::ReplicaSetSeen;
@@ -51,6 +52,7 @@ pub(crate) fn is_full(d: &Draft<'_>, canary: &ReplicaSetSeen) -> bool {
 pub(crate) fn make_stable(d: &mut Draft<'_>, sets: &Sets<'_>, reason: &str) {
     kept::let_go(d, sets);
     let canary = sets.canary;
+    fast_track::remember_former(d, canary);
     d.next.stable_rs = Some(canary.hash.clone());
     timing::promoted(d, sets);
     d.next.promote_full = None;

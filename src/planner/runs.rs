@@ -119,6 +119,12 @@ fn wanted<'a>(seen: &Observed, spec: &'a Spec, sets: &Sets<'_>) -> Vec<Wanted<'a
     list
 }
 
+/// True for the name of a run that the update waits for or is watched by now.
+pub(crate) fn is_wanted(d: &Draft<'_>, sets: &Sets<'_>, name: &str) -> bool {
+    let wanted = wanted(d.seen, d.spec, sets);
+    wanted.iter().any(|want| want.name == name)
+}
+
 /// The runs of a first deployment that is judged: background and gate, whatever their first step.
 fn wanted_first<'a>(seen: &Observed, spec: &'a Spec, sets: &Sets<'_>) -> Vec<Wanted<'a>> {
     let canary = spec.canary();
@@ -169,7 +175,12 @@ fn wanted_blue_green<'a>(seen: &Observed, spec: &'a Spec, sets: &Sets<'_>) -> Ve
     let post = of_spec.and_then(|s| s.post_promotion.as_ref());
     let post = post.map(|a| want(Purpose::PostPromotion, Some(a)));
     let slo = view.spec.slos.as_ref().map(|_| want(Purpose::Slo, None));
-    post.into_iter().chain(slo).collect()
+    // And when every pod is there: a switch away from a dead version may come before that (B6).
+    let is_full = sets.canary.is_observed && sets.canary.answering() >= spec.replicas;
+    post.into_iter()
+        .chain(slo)
+        .filter(|want| is_full || run(seen, &want.name).is_some())
+        .collect()
 }
 
 fn is_updating(seen: &Observed, sets: &Sets<'_>) -> bool {
@@ -317,6 +328,7 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
     let seen = d.seen;
     let wanted = wanted(seen, d.spec, sets);
     end_unwanted(d, &wanted);
+    show_the_end(d, &wanted);
     if is_untouched(seen, sets) && is_updating(seen, sets) {
         check_references(d);
     }
@@ -431,6 +443,27 @@ fn end_unwanted(d: &mut Draft<'_>, wanted: &[Wanted<'_>]) {
             run.spec.terminate == Some(true) || run.metadata.deletion_timestamp.is_some();
         if !is_finished(run) && !is_ending && wanted.iter().all(|w| w.name != name) {
             d.terminate_run(run);
+        }
+    }
+}
+
+/// A run that blueGreen shows and that is wanted no longer is shown as it ended, not as it was when
+/// it was given up.
+fn show_the_end(d: &mut Draft<'_>, wanted: &[Wanted<'_>]) {
+    let seen = d.seen;
+    let Some(shown) = &mut d.next.blue_green else {
+        return;
+    };
+    let slots = [
+        &mut shown.pre_promotion_analysis_run_status,
+        &mut shown.post_promotion_analysis_run_status,
+    ];
+    for entry in slots.into_iter().flatten() {
+        let is_wanted = wanted.iter().any(|want| want.name == entry.name);
+        let ended = run(seen, &entry.name).filter(|run| !is_wanted && is_finished(run));
+        if let Some(run) = ended {
+            entry.status = phase(run).to_owned();
+            entry.message = Some(message(run).to_owned()).filter(|m| !m.is_empty());
         }
     }
 }

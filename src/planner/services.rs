@@ -1,21 +1,25 @@
-//! The Services a Rollout names: which pods each of them selects, when that may change, and when it
-//! is given up (contract V1, V2, V6, L28). Knows no traffic router.
+//! The Services a Rollout names: what is wrong with them, which pods each of them selects, when that
+//! may change, and when it is given up (contract V1, V2, V6, L28). Knows no traffic router.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::canary::weight;
 use super::draft::{Draft, after};
 use super::fault::Fault;
-use super::observed::{Need, Observed, ReplicaSetSeen, RolloutSeen};
-use super::plan::Event;
-use super::reasons;
-use super::replicas::MAX_WEIGHT;
+use super::observed::{Need, Observed, RolloutSeen};
 use super::revision::Sets;
 use super::spec::{Spec, Strategy};
 use crate::api::{MANAGED_BY, POD_HASH_LABEL};
+
+mod canary;
+mod hold;
+mod switch;
+
+pub(crate) use canary::{leave_stable, steer as steer_canary};
+pub(crate) use hold::keeps;
+pub(crate) use switch::{can_take, is_usable, point};
 
 /// A Service as the planner needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -209,43 +213,6 @@ pub(crate) fn check(d: &mut Draft<'_>) {
     }
 }
 
-/// Whether a Service may select the pods of this ReplicaSet now. One that has not selected by hash
-/// until now may have pods that are not ours behind it: it is taken over only onto a version that
-/// is fully available. A later switch needs a single available pod.
-pub(crate) fn may_select(service: &ServiceSeen, set: &ReplicaSetSeen) -> bool {
-    let is_ours = service.hash().is_some() && service.manager.is_some();
-    if is_ours {
-        set.available >= 1
-    } else {
-        set.replicas > 0 && set.is_observed && set.available >= set.replicas
-    }
-}
-
-/// Lets a Service select the pods of this hash. True when it does not yet.
-pub(crate) fn point(d: &mut Draft<'_>, service: &ServiceSeen, hash: &str) -> bool {
-    let name = &d.seen.rollout.name;
-    let is_managed = service.manager.as_ref() == Some(name);
-    if service.hash() == Some(hash) && is_managed {
-        return false;
-    }
-    d.patch_service(ServicePatch {
-        name: service.name.clone(),
-        uid: service.uid.clone(),
-        version: service.version.clone(),
-        hash: Some(hash.to_owned()),
-        manager: Some(name.clone()),
-    });
-    let from = service.hash().unwrap_or_default();
-    if from != hash {
-        let text = format!(
-            "Switched selector for service '{}' from '{from}' to '{hash}'",
-            service.name
-        );
-        d.event(Event::normal(reasons::SWITCH_SERVICE, text));
-    }
-    true
-}
-
 /// Scaled to nothing with no update under way: somebody else's pods may be wanted behind the
 /// Services, so they are let go until there are pods again (V2). True when that is so.
 pub(crate) fn let_go_at_zero(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
@@ -291,82 +258,4 @@ pub fn release(service: &ServiceSeen, manager: Option<&RolloutSeen>) -> Option<S
             }
     });
     if is_wanted { None } else { released(service) }
-}
-
-/// The last stable pods are about to go although the new version is not promoted yet: the stable
-/// Service leaves them first, or it would select nothing. True while it has not.
-pub(crate) fn leave_stable(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
-    let name = d.spec.canary().and_then(|c| c.stable_service.as_deref());
-    let (Some(service), Some(stable)) = (name.and_then(|n| find(d.seen, n)), sets.stable) else {
-        return false;
-    };
-    if service.hash() != Some(stable.hash.as_str()) {
-        return false;
-    }
-    if may_select(service, sets.canary) {
-        point(d, service, &sets.canary.hash);
-    }
-    d.note(format!(
-        "Service {} leaves {} before its last pods go",
-        service.name, stable.name
-    ));
-    true
-}
-
-/// Services of a canary without a router (V1): the stable one follows the stable version; the canary
-/// one follows the new version while an update has pods of it, and the stable one at all other times.
-pub(crate) fn steer_canary(d: &mut Draft<'_>, sets: &Sets<'_>) {
-    let Some(canary) = d.spec.canary() else {
-        return;
-    };
-    if (canary.stable_service.is_none() && canary.canary_service.is_none())
-        || !d.faults.is_empty()
-        || let_go_at_zero(d, sets)
-    {
-        return;
-    }
-    let read = d.read();
-    let is_at_rest = read.stable_rs.as_deref() == Some(sets.canary.hash.as_str());
-    let stable = if is_at_rest {
-        Some(sets.canary)
-    } else {
-        sets.stable
-    };
-    let seen = d.seen;
-    let service = |name: &Option<String>| find(seen, name.as_deref()?);
-    // On the way to promotion the stable Service has left the old version already.
-    let is_leaving = |service: &ServiceSeen| {
-        !is_at_rest
-            && weight(read, d.spec.steps()) == MAX_WEIGHT
-            && service.hash() == Some(sets.canary.hash.as_str())
-    };
-    if let (Some(service), Some(stable)) = (service(&canary.stable_service), stable)
-        && may_select(service, stable)
-        && !is_leaving(service)
-    {
-        point(d, service, &stable.hash);
-    }
-    let Some(service) = service(&canary.canary_service) else {
-        return;
-    };
-    let shows_new = !is_at_rest && read.abort != Some(true) && sets.canary.replicas > 0;
-    let is_alive = |hash: Option<&str>| {
-        sets.all()
-            .any(|rs| Some(rs.hash.as_str()) == hash && rs.available > 0)
-    };
-    if shows_new {
-        if may_select(service, sets.canary) {
-            point(d, service, &sets.canary.hash);
-            return;
-        }
-        // What is there is left alone until the new pods are: only a dead end is worse.
-        if service.hash() == Some(sets.canary.hash.as_str()) || is_alive(service.hash()) {
-            return;
-        }
-    }
-    if let Some(stable) = stable
-        && may_select(service, stable)
-    {
-        point(d, service, &stable.hash);
-    }
 }

@@ -5,6 +5,7 @@ use super::observed::ReplicaSetSeen;
 use super::plan::Event;
 use super::reasons;
 use super::replicas::Size;
+use super::services;
 use crate::api::{DESIRED_REPLICAS, SCALE_DOWN_DEADLINE};
 
 /// What the arithmetic looks at.
@@ -15,8 +16,11 @@ pub(crate) fn size(rs: &ReplicaSetSeen) -> Size {
     }
 }
 
-/// Gives a ReplicaSet another size and says so.
+/// Gives a ReplicaSet another size and says so, unless a Service still needs the pods that would go.
 pub(crate) fn resize(d: &mut Draft<'_>, rs: &ReplicaSetSeen, replicas: u32) {
+    if services::keeps(d, rs, replicas) {
+        return;
+    }
     d.scale(rs, replicas);
     if replicas == 0 && rs.scale_down_deadline.is_some() {
         d.unannotate(rs, SCALE_DOWN_DEADLINE);

@@ -5,6 +5,7 @@ use super::View;
 use crate::api::RolloutStatus;
 use crate::planner::draft::Draft;
 use crate::planner::observed::ReplicaSetSeen;
+use crate::planner::promotion::is_full;
 use crate::planner::replicas::Pair;
 use crate::planner::restart::{self, Restart, Room};
 use crate::planner::revision::Sets;
@@ -30,9 +31,19 @@ pub(super) fn scale(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
         give(d, stable, wanted.stable);
     }
     new_version(d, sets, view, wanted.canary);
+    active(d, sets, view);
     older(d, sets, view);
     if sets.canary.min_ready_seconds != d.spec.min_ready_seconds {
         d.set_min_ready(sets.canary, d.spec.min_ready_seconds);
+    }
+}
+
+/// What clients have may be neither: a version that was switched to and is not judged yet, when
+/// another one is applied.
+fn active(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
+    if let Some(active) = sets.older.iter().find(|rs| view.is_active(rs)) {
+        scale_down::keep(d, active);
+        give(d, active, d.spec.replicas);
     }
 }
 
@@ -64,8 +75,9 @@ fn aborted(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
     let new = sets.canary;
     let is_safe = sets
         .stable
-        .is_some_and(|stable| stable.is_observed && stable.available >= d.spec.replicas);
-    if new.replicas == 0 || view.is_active(new) || !is_safe || !d.faults.is_empty() {
+        .is_some_and(|stable| stable.is_observed && stable.answering() >= d.spec.replicas);
+    // What clients have cannot be told while the Service is missing.
+    if new.replicas == 0 || view.active.is_none() || view.is_active(new) || !is_safe {
         return;
     }
     let delay = view.spec.abort_scale_down_delay_seconds;
@@ -115,6 +127,11 @@ pub(super) fn is_there(new: &ReplicaSetSeen, size: u32) -> bool {
 fn older(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
     // Which ones Services select cannot be told while a Service is missing.
     if !d.faults.is_empty() {
+        return;
+    }
+    // A Service that does not select by hash yet has every version's pods behind it.
+    let is_stable_full = sets.stable.is_none_or(|stable| is_full(d, stable));
+    if view.active_hash().is_none() && !is_stable_full {
         return;
     }
     // Until the switch is judged, what clients had before stays, unless a delay was asked for (B6).

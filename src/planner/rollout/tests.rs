@@ -39,6 +39,7 @@ struct World {
 
 mod blue_green;
 mod freeze;
+mod services;
 
 fn world(replicas: u32, steps: Value) -> World {
     let rollout = serde_json::from_value(json!({

@@ -8,7 +8,7 @@ use crate::planner::draft::{Draft, after};
 use crate::planner::reasons;
 use crate::planner::revision::Sets;
 use crate::planner::spec::Step;
-use crate::planner::{first, ramp, resume};
+use crate::planner::{first, ramp, resume, runs};
 
 /// Brings the condition up to date; aborts where the deadline says so and the spec asks for it.
 pub(super) fn update(d: &mut Draft<'_>, sets: &Sets<'_>) {
@@ -182,21 +182,24 @@ fn selectors(status: &crate::api::RolloutStatus) -> Option<(&Option<String>, &Op
     Some((&shown.active_selector, &shown.preview_selector))
 }
 
-/// An analysis before or after the switch has no verdict yet.
-fn is_judging(status: &crate::api::RolloutStatus) -> bool {
-    let shown = status.blue_green.as_ref();
+/// An analysis before or after the switch has no verdict yet. One that is shown and belongs to the
+/// past is not waited for.
+fn is_judging(d: &Draft<'_>, sets: &Sets<'_>) -> bool {
+    let shown = d.next.blue_green.as_ref();
     let runs = shown.into_iter().flat_map(|b| {
         [
             &b.pre_promotion_analysis_run_status,
             &b.post_promotion_analysis_run_status,
         ]
     });
-    runs.flatten()
-        .any(|run| matches!(run.status.as_str(), "Pending" | "Running"))
+    let mut going = runs
+        .flatten()
+        .filter(|run| matches!(run.status.as_str(), "Pending" | "Running"));
+    going.any(|run| runs::is_wanted(d, sets, &run.name))
 }
 
 fn deadline(d: &mut Draft<'_>, sets: &Sets<'_>) {
-    if !counts(d) {
+    if !counts(d, sets) {
         return;
     }
     let name = &sets.canary.name;
@@ -219,10 +222,10 @@ fn deadline(d: &mut Draft<'_>, sets: &Sets<'_>) {
 }
 
 /// The clock stands still in pauses, analyses and holds (A10).
-fn counts(d: &Draft<'_>) -> bool {
+fn counts(d: &Draft<'_>, sets: &Sets<'_>) -> bool {
     let next = &d.next;
     let is_held = next.serin.as_ref().is_some_and(|s| s.hold.is_some());
-    if is_held || d.spec.replicas == 0 || first::is_pending(next) || is_judging(next) {
+    if is_held || d.spec.replicas == 0 || first::is_pending(next) || is_judging(d, sets) {
         return false;
     }
     let at = cursor::index(next, d.steps());

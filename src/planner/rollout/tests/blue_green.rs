@@ -4,7 +4,7 @@ use super::*;
 use crate::api::{ABORT, MANAGED_BY, RETRY};
 use crate::planner::services::release;
 
-fn service(name: &str) -> ServiceSeen {
+pub(super) fn service(name: &str) -> ServiceSeen {
     ServiceSeen {
         name: name.into(),
         uid: format!("uid-{name}"),
@@ -15,7 +15,7 @@ fn service(name: &str) -> ServiceSeen {
 }
 
 /// Three pods of web:1, Healthy, behind the Services `live` and `next`.
-fn blue_green(more: Value) -> World {
+pub(super) fn blue_green(more: Value) -> World {
     let mut strategy = json!({"activeService": "live", "previewService": "next"});
     crate::api::patch::apply_merge_patch(&mut strategy, &more);
     let mut w = world(3, json!([]));
@@ -29,24 +29,24 @@ fn blue_green(more: Value) -> World {
 }
 
 impl World {
-    fn set_strategy(&mut self, strategy: Value) {
+    pub(super) fn set_strategy(&mut self, strategy: Value) {
         self.patch_spec(json!({ "strategy": strategy }));
     }
 
-    fn patch_spec(&mut self, patch: Value) {
+    pub(super) fn patch_spec(&mut self, patch: Value) {
         let mut object = serde_json::to_value(&self.rollout).unwrap();
         crate::api::patch::apply_merge_patch(&mut object, &json!({ "spec": patch }));
         self.rollout = serde_json::from_value(object).unwrap();
         self.generation();
     }
 
-    fn update(&mut self, image: &str) {
+    pub(super) fn update(&mut self, image: &str) {
         self.image(image);
         self.settle();
     }
 
     /// Revision behind a Service, 0 for none.
-    fn behind(&self, name: &str) -> u64 {
+    pub(super) fn behind(&self, name: &str) -> u64 {
         let service = self.services.iter().find(|s| s.name == name).unwrap();
         let set = self
             .sets
@@ -55,18 +55,18 @@ impl World {
         set.map_or(0, |rs| rs.revision)
     }
 
-    fn shown(&self) -> (u64, u64) {
+    pub(super) fn shown(&self) -> (u64, u64) {
         (self.behind("live"), self.behind("next"))
     }
 
-    fn reasons(&self) -> Vec<&str> {
+    pub(super) fn reasons(&self) -> Vec<&str> {
         self.events
             .iter()
             .map(|e| e.split(' ').next().unwrap())
             .collect()
     }
 
-    fn wait(&mut self, seconds: i64) {
+    pub(super) fn wait(&mut self, seconds: i64) {
         self.now += seconds;
         self.settle();
     }
@@ -399,33 +399,6 @@ fn a_service_is_let_go_when_its_rollout_goes_or_names_it_no_longer() {
 }
 
 #[test]
-fn a_change_of_strategy_loses_no_pod() {
-    let mut w = blue_green(json!({"autoPromotionEnabled": false}));
-    w.update("web:2");
-    assert_eq!(w.sizes(), [3, 3]);
-    w.set_strategy(
-        json!({"blueGreen": null, "canary": {"steps": [{"setWeight": 50}, {"pause": {}}]}}),
-    );
-    for _ in 0..40 {
-        w.pods();
-        w.turn();
-        let available: u32 = w.sets.iter().map(|rs| rs.available.min(rs.replicas)).sum();
-        assert!(available >= 3, "{:?}", w.sizes());
-    }
-    assert_eq!(w.phase(), pair("Paused", "CanaryPauseStep"));
-    assert_eq!((w.sizes(), w.status().blue_green), (vec![2, 2], None));
-    w.set_strategy(json!({"canary": null, "blueGreen": {"activeService": "live", "autoPromotionEnabled": false}}));
-    w.services = vec![service("live")];
-    w.settle();
-    assert_eq!(w.phase(), pair("Paused", "BlueGreenPause"));
-    assert_eq!((w.sizes(), w.behind("live")), (vec![3, 3], 1));
-    w.annotate(PROMOTE, "true");
-    w.settle();
-    assert_eq!((w.phase(), w.behind("live")), (pair("Healthy", ""), 2));
-    assert_eq!(w.status().canary, None);
-}
-
-#[test]
 fn a_pause_of_the_peer_is_carried_on() {
     let mut w = blue_green(json!({"autoPromotionEnabled": false}));
     w.update("web:2");
@@ -463,30 +436,6 @@ fn analysed(more: Value) -> World {
 }
 
 #[test]
-fn a_canarys_services_follow_pods_that_can_answer() {
-    let mut w = world(4, json!([{"setWeight": 50}, {"pause": {}}]));
-    w.set_strategy(json!({"canary": {"stableService": "old", "canaryService": "new"}}));
-    w.services = vec![service("old"), service("new")];
-    w.settle();
-    let shown = |w: &World| (w.behind("old"), w.behind("new"));
-    assert_eq!(shown(&w), (1, 1), "at rest both select the stable version");
-    w.update("web:2");
-    assert_eq!((shown(&w), w.sizes()), ((1, 2), vec![2, 2]));
-    w.patch_status(json!({"abort": true}));
-    w.settle();
-    assert_eq!(shown(&w), (1, 1), "asks-and-pains §3, 43");
-    w.patch_status(json!({"abort": false}));
-    w.settle();
-    w.patch_status(json!({"promoteFull": true}));
-    w.settle();
-    assert_eq!((shown(&w), w.phase()), ((2, 2), pair("Healthy", "")));
-    // A new version whose pods never come: the service stays where it can answer.
-    w.broken.push("web:3".into());
-    w.update("web:3");
-    assert_eq!(shown(&w), (2, 2));
-}
-
-#[test]
 fn a_deadline_is_written_as_existing_clients_read_it() {
     let mut w = blue_green(json!({}));
     w.update("web:2");
@@ -507,27 +456,6 @@ fn analyses_are_looked_for_before_the_preview_has_pods() {
         matches!(asks.as_slice(), [Need::AnalysisTemplate(t)] if t.name == "t"),
         "{asks:?}"
     );
-}
-
-#[test]
-fn the_stable_service_leaves_before_the_last_old_pod() {
-    let mut w = world(4, json!([]));
-    w.set_strategy(json!({"canary": {"stableService": "old"}}));
-    w.services = vec![service("old")];
-    w.settle();
-    w.image("web:2");
-    for _ in 0..60 {
-        w.pods();
-        w.turn();
-        let hash = w.services[0].hash().unwrap().to_owned();
-        let behind = w.sets.iter().find(|rs| rs.hash == hash).unwrap();
-        assert!(behind.available.min(behind.replicas) > 0, "{:?}", w.sizes());
-    }
-    assert_eq!((w.phase(), w.behind("old")), (pair("Healthy", ""), 2));
-    // Aborted on the last stretch, it goes back to where it was.
-    w.broken.push("web:3".into());
-    w.update("web:3");
-    assert_eq!(w.behind("old"), 2);
 }
 
 #[test]
