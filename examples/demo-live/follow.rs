@@ -142,6 +142,7 @@ impl Follower {
             is_frozen: rollout.spec.paused == Some(true),
             status,
             sets: sets.collect(),
+            behind: BTreeMap::default(),
         })
     }
 

@@ -223,6 +223,10 @@ impl World<'_> {
                     apply_merge_patch(object, &json!({ "data": data }));
                 }
             }
+            Verb::Service { name, patch } => {
+                self.cluster
+                    .change_service(now, &name, &patch, &mut self.queue);
+            }
             Verb::Delete => self.cluster.delete_rollout(now, name, &mut self.queue),
             Verb::Lose(version) => {
                 let image = self.rehearsal.image_of(&version);

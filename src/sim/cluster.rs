@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::clock::{Ms, Queue};
@@ -280,6 +281,30 @@ impl Cluster {
             Kind::Services,
         );
         version
+    }
+
+    /// Somebody else patches a Service; one that is not there stays away.
+    pub fn change_service(
+        &mut self,
+        now: Timestamp,
+        name: &str,
+        patch: &Value,
+        queue: &mut Queue<Happen>,
+    ) {
+        let Some(service) = self.services.get(name) else {
+            return;
+        };
+        let mut wire = json!({
+            "metadata": {
+                "name": service.name, "uid": service.uid,
+                "annotations": {api::MANAGED_BY: service.manager},
+            },
+            "spec": {"selector": service.selector},
+        });
+        apply_merge_patch(&mut wire, patch);
+        if let Ok(service) = ServiceSeen::deserialize(&wire) {
+            self.store_service(now, service, queue);
+        }
     }
 
     fn patch_service(

@@ -60,6 +60,8 @@ const KINDS: [Kind; 4] = [
     Kind::Runs,
     Kind::Services,
 ];
+/// Time until a Service that is to be let go is looked at: the Rollout's own turn often comes first.
+const LET_GO: Ms = 700;
 /// Time a measurement takes.
 const MEASURE: Ms = 300;
 /// Address of Prometheus where the manifest names none.
@@ -113,7 +115,7 @@ impl World<'_> {
                 }
             }
         }
-        self.let_services_go();
+        self.look_at_services();
         self.look_soon(now);
         let runs: Vec<String> = self.cluster.runs.view().keys().cloned().collect();
         for run in runs {
@@ -147,26 +149,38 @@ impl World<'_> {
             }
         }
         if matches!(kind, Kind::Rollouts | Kind::Services) {
-            self.let_services_go();
+            self.look_at_services();
         }
         self.look_soon(now);
     }
 
-    /// Looks at the Services that say a Rollout manages them, as the live shell does: by a live read
-    /// of that Rollout, and with the planner's own rule.
-    fn let_services_go(&mut self) {
+    /// Services that are to be let go are looked at in turns of their own, which come when they come.
+    fn look_at_services(&mut self) {
+        if !self.services_to_let_go().is_empty() {
+            self.queue.push(plus(self.now, LET_GO), Happen::LetGo);
+        }
+    }
+
+    /// What is to become of the Services that say a Rollout manages them, as the live shell asks: by
+    /// a live read of that Rollout, and with the planner's own rule.
+    fn services_to_let_go(&self) -> Vec<ServicePatch> {
         let cluster = &self.cluster;
         let manager = |service: &ServiceSeen| {
             let name = service.manager.as_deref()?;
             cluster.rollouts.get(name).map(|rollout| &rollout.seen)
         };
-        let patches: Vec<ServicePatch> = cluster
-            .services
-            .view()
-            .values()
+        let services = cluster.services.view().values();
+        services
             .filter_map(|service| release(service, manager(service)))
-            .collect();
-        for patch in patches {
+            .collect()
+    }
+
+    /// The turns of the Services.
+    pub fn let_services_go(&mut self) {
+        if !self.controller.is_up {
+            return;
+        }
+        for patch in self.services_to_let_go() {
             // A conflict means that the watch has news to bring: then it is looked at again.
             self.cluster
                 .perform(self.now, &Write::PatchService(patch), &mut self.queue);
@@ -300,9 +314,12 @@ impl World<'_> {
             .spec
             .as_ref()
             .map_or_else(|_| vec![], |spec| named(spec));
-        let services = names
-            .iter()
-            .filter_map(|(_, name)| services.get(*name).map(|s| ServiceSeen::clone(s)))
+        let is_named = |service: &ServiceSeen| names.iter().any(|(_, name)| *name == service.name);
+        let is_managed = |service: &ServiceSeen| service.manager.as_ref() == Some(&rollout.name);
+        let services = services
+            .values()
+            .filter(|service| is_named(service) || is_managed(service))
+            .map(|service| ServiceSeen::clone(service))
             .collect();
         Some(Observed {
             services,

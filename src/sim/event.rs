@@ -40,6 +40,8 @@ pub enum Happen {
     },
     /// The controller looks at the Rollout.
     Turn,
+    /// The controller looks at Services that no Rollout names any more.
+    LetGo,
     /// The controller looks at an AnalysisRun.
     RunTurn(Arc<str>),
     /// The answer of a measurement arrives.

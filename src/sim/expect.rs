@@ -33,10 +33,12 @@ enum What {
     NeverAbove(f64),
     /// Available pods were never fewer than this.
     NeverBelow(u32),
+    /// Pods that answer behind this Service were never fewer than this.
+    NeverBelowBehind(u32, String),
 }
 
 /// What may be written for an expectation.
-pub const HOW_TO_WRITE: &str = "write 'Healthy', 'Healthy on v2', 'Degraded', 'rolled back', 'paused at step 2', 'held at step 2', each with 'within 10m' or 'before 50%' as needed, or 'never above 34%', 'never below 2 pods'";
+pub const HOW_TO_WRITE: &str = "write 'Healthy', 'Healthy on v2', 'Degraded', 'rolled back', 'paused at step 2', 'held at step 2', each with 'within 10m' or 'before 50%' as needed, or 'never above 34%', 'never below 2 pods', 'never below 2 pods behind my-service'";
 
 impl Expect {
     /// Ends Healthy: what is expected when nothing is said.
@@ -84,6 +86,9 @@ impl Expect {
         let happened = match &self.what {
             What::NeverAbove(most) => return above(samples, *most),
             What::NeverBelow(least) => return below(samples, *least),
+            What::NeverBelowBehind(least, service) => {
+                return below_behind(samples, *least, service);
+            }
             What::Paused(step) => first(samples, |s| s.pause.is_some() && is_at(s, *step)),
             What::Held(step) => first(samples, |s| s.hold.is_some() && is_at(s, *step)),
             What::Healthy => since_when(samples, |s| s.phase == "Healthy"),
@@ -136,8 +141,16 @@ fn what_of(text: &str) -> Option<What> {
             .map(What::NeverAbove);
     }
     if let Some(rest) = lower.strip_prefix("never below") {
+        let (rest, service) = match rest.split_once(" behind ") {
+            Some((rest, service)) => (rest, Some(service.trim().to_owned())),
+            None => (rest, None),
+        };
         let count = rest.trim().trim_end_matches("pods").trim_end_matches("pod");
-        return count.trim().parse().ok().map(What::NeverBelow);
+        let count = count.trim().parse().ok()?;
+        return Some(match service {
+            Some(service) => What::NeverBelowBehind(count, service),
+            None => What::NeverBelow(count),
+        });
     }
     if lower.starts_with("healthy on ") {
         let version = text.trim().get("healthy on ".len()..)?;
@@ -182,6 +195,21 @@ fn below(samples: &[Sample], least: u32) -> Option<String> {
     (pods < least).then(|| format!("only {pods} were available at {}", text_of(worst.at)))
 }
 
+fn below_behind(samples: &[Sample], least: u32, service: &str) -> Option<String> {
+    let counts = samples
+        .iter()
+        .filter_map(|sample| Some((sample.at, *sample.behind.get(service)?)));
+    let Some((at, pods)) = counts.min_by_key(|(_, pods)| *pods) else {
+        return Some(format!("there is no Service {service}"));
+    };
+    (pods < least).then(|| {
+        format!(
+            "only {pods} answered behind Service {service} at {}",
+            text_of(at)
+        )
+    })
+}
+
 fn ending(timeline: &Timeline) -> String {
     match timeline.samples.last() {
         Some(last) if last.message.is_empty() => format!("it ended {}", last.phase),
@@ -205,6 +233,7 @@ mod tests {
             "Healthy on v3",
             "never above 34%",
             "never below 2 pods",
+            "never below 2 pods behind checkout",
         ] {
             assert!(Expect::parse(text).is_ok(), "{text}");
         }

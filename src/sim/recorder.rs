@@ -1,6 +1,8 @@
 //! Tells the story of a rehearsal to whoever writes it down. Sees what is true, not what the
 //! controller sees.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::actions::story_time;
@@ -8,6 +10,7 @@ use super::rehearsal::{Rehearsal, Version};
 use super::script::Verb;
 use super::world::World;
 use crate::api::AnalysisRun;
+use crate::planner::observed::ServiceSeen;
 use crate::planner::plan::{Event, EventKind};
 use crate::view::story::{Scene, SetSeen, Story};
 use crate::view::timeline::{self, Pods, Timeline, Who};
@@ -110,5 +113,21 @@ fn scene<'a>(world: &'a World<'_>) -> Option<Scene<'a>> {
         is_frozen: rollout.spec.paused == Some(true),
         status: &rollout.seen.status,
         sets: sets.map(set_seen).collect(),
+        behind: behind(world),
     })
+}
+
+/// Pods that truly answer behind each Service: of the version it selects, or of all.
+fn behind(world: &World<'_>) -> BTreeMap<String, u32> {
+    let cluster = &world.cluster;
+    let answering = |service: &ServiceSeen| {
+        let sets = cluster.replica_sets.truth().values();
+        sets.filter(|set| service.hash().is_none_or(|hash| set.seen.hash == hash))
+            .map(|set| cluster.workloads.available(set, world.now))
+            .sum()
+    };
+    let services = cluster.services.truth().values();
+    services
+        .map(|service| (service.name.clone(), answering(service)))
+        .collect()
 }

@@ -66,6 +66,13 @@ pub enum Verb {
         /// A merge patch of its data.
         data: Value,
     },
+    /// A Service is changed by somebody.
+    Service {
+        /// Its name.
+        name: String,
+        /// A merge patch.
+        patch: Value,
+    },
     /// The Rollout is deleted.
     Delete,
     /// The ReplicaSet of a version is deleted, and its pods with it.
@@ -156,6 +163,7 @@ pub const VERBS: &[&str] = &[
     "patch",
     "patchStatus",
     "config",
+    "service",
     "delete",
     "lose",
     "kill",
@@ -262,6 +270,17 @@ fn verb_of(fields: &Fields<'_>, name: &str, faults: &mut Vec<Fault>) -> Option<V
                     data: data.clone(),
                 }),
                 _ => refuse(&path, "needs name and data of a ConfigMap", faults),
+            }
+        }
+        "service" => {
+            let inner = Fields::new(&path, value, &["name", "patch"], faults);
+            let name = inner.text("name", faults);
+            match (name, inner.get("patch")) {
+                (Some(name), Some(patch)) if patch.is_object() => Some(Verb::Service {
+                    name,
+                    patch: patch.clone(),
+                }),
+                _ => refuse(&path, "needs name and patch of a Service", faults),
             }
         }
         "lose" => fields.text(name, faults).map(Verb::Lose),
@@ -446,6 +465,7 @@ impl Verb {
             Self::Patch(patch) => format!("patched: {patch}"),
             Self::PatchStatus(patch) => format!("status patched: {patch}"),
             Self::Config { name, .. } => format!("ConfigMap {name} changed"),
+            Self::Service { name, patch } => format!("Service {name} patched: {patch}"),
             Self::Delete => "Rollout deleted".into(),
             Self::Lose(version) => format!("somebody deletes the ReplicaSet of {version}"),
             Self::Kill { version, pods } => format!("{pods} pods of {version} die"),
@@ -510,6 +530,7 @@ impl Verb {
             | Self::Patch(_)
             | Self::PatchStatus(_)
             | Self::Config { .. }
+            | Self::Service { .. }
             | Self::Delete => false,
         }
     }

@@ -246,6 +246,7 @@ impl<'a> World<'a> {
             }
             Happen::Gone { set, pod } => self.cluster.pod_gone(&set, pod),
             Happen::Turn => self.turn(),
+            Happen::LetGo => self.let_services_go(),
             Happen::RunTurn(run) => self.run_turn(&run),
             Happen::Answer(task) => self.answered(task),
             Happen::Act(index) => self.act(index),

@@ -24,6 +24,8 @@ pub struct Scene<'a> {
     pub status: &'a RolloutStatus,
     /// Its ReplicaSets.
     pub sets: Vec<SetSeen<'a>>,
+    /// Pods that answer behind each Service.
+    pub behind: BTreeMap<String, u32>,
 }
 
 /// A ReplicaSet in a scene.
@@ -239,6 +241,7 @@ impl Story {
         let newest = status.current_pod_hash.as_deref().unwrap_or_default();
         let mut sample = Sample {
             at,
+            behind: scene.behind.clone(),
             ..Sample::default()
         };
         for set in &scene.sets {

@@ -1,6 +1,8 @@
 //! What a rollout did over time, for people: samples of its state, entries that say what happened and
 //! why, values of gates. Pure data; knows not whether it was rehearsed or seen live.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 /// The whole story of one rollout.
@@ -165,6 +167,9 @@ pub struct Sample {
     pub hold: Option<String>,
     /// The update was aborted.
     pub is_aborted: bool,
+    /// Pods that answer behind each Service.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub behind: BTreeMap<String, u32>,
 }
 
 /// Pods of one version.
