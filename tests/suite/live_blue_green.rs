@@ -340,3 +340,41 @@ async fn services_of_a_canary_follow_its_versions() {
     };
     until("the other one stays", is_live).await;
 }
+
+#[tokio::test]
+async fn a_change_of_strategy_lets_a_service_go_before_its_pods() {
+    let Some(space) = space("bgchange").await else {
+        return;
+    };
+    let _serin = Serin::start(&space, &[]);
+    let old = first(&space, MANUAL).await.stable_rs.unwrap();
+    space.apply(&pair("2", MANUAL));
+    space.reaches("web", "it waits", paused).await;
+    selects(&space, "live", Some(&old)).await;
+    // Of the canary every pod is to be new: what `live` selects goes, and only after it was let go.
+    space.apply(&web("2", 3, "{steps: [{setWeight: 100}, {pause: {}}]}"));
+    let is_down = |set: Option<&ReplicaSet>| {
+        let spec = set.and_then(|s| s.spec.as_ref());
+        spec.is_some_and(|s| s.replicas == Some(0))
+    };
+    let name = format!("web-{old}");
+    let set = space.wait("the old pods go", &name, is_down).await.unwrap();
+    let live = selects(&space, "live", None).await;
+    assert_eq!(
+        live.metadata
+            .annotations
+            .unwrap_or_default()
+            .get(MANAGED_BY),
+        None
+    );
+    // The decision rests on a live list that is newer than the Service as it was let go.
+    let decision = &set.metadata.annotations.unwrap()["serin.dev/decision"];
+    let evidence: u64 = decision.rsplit('/').next().unwrap().parse().unwrap();
+    let released: u64 = live.metadata.resource_version.unwrap().parse().unwrap();
+    assert!(evidence >= released, "{decision} {released}");
+    let waits = |r: Option<&Rollout>| {
+        let status = r.and_then(|r| r.status.as_ref());
+        status.is_some_and(|s| s.message.as_deref() == Some("CanaryPauseStep"))
+    };
+    space.reaches("web", "the canary waits", waits).await;
+}

@@ -211,6 +211,21 @@ fn a_crash_at_any_write_changes_nothing() {
             ..Scenario::plain(4, &[Weight(50), Pause(2)])
         }
         .and(60_000, Verb::Image("v1".into())),
+        Scenario {
+            has_services: true,
+            ..Scenario::plain(4, &[Weight(50), Pause(5), Weight(100), Pause(5)])
+        },
+        Scenario {
+            has_services: true,
+            ..Scenario::plain(4, &[Weight(100), Step::Wait])
+        }
+        .and(60_000, Verb::Abort("true".into())),
+        pair().and(60_000, Verb::Promote { full: false }),
+        pair()
+            .and(60_000, Verb::Abort("true".into()))
+            .and(120_000, Verb::Retry),
+        pair().and(60_000, Verb::Image("v3".into())),
+        pair().and(60_000, other_strategy()),
     ];
     for (nth, workload) in workloads.iter().enumerate() {
         let (reference, wrong) = play(workload);
@@ -243,6 +258,28 @@ fn a_crash_at_any_write_changes_nothing() {
             }
         }
     }
+}
+
+/// A blueGreen that waits for a person.
+fn pair() -> Scenario {
+    let strategy = serde_json::json!({
+        "activeService": "live", "previewService": "next", "autoPromotionEnabled": false,
+        "scaleDownDelaySeconds": 5, "abortScaleDownDelaySeconds": 5,
+    });
+    Scenario {
+        blue_green: Some(strategy),
+        ..Scenario::plain(3, &[])
+    }
+}
+
+/// A canary with Services of its own, in place of a blueGreen.
+fn other_strategy() -> Verb {
+    let canary = serde_json::json!({
+        "stableService": "old", "canaryService": "new",
+        "steps": [{"setWeight": 100}, {"pause": {"duration": 5}}],
+    });
+    let strategy = serde_json::json!({"blueGreen": null, "canary": canary});
+    Verb::Patch(serde_json::json!({"spec": {"strategy": strategy}}))
 }
 
 /// Where a story ends: phase, sizes by image, step, and how many ReplicaSets and runs were ever made.

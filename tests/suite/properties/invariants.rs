@@ -34,30 +34,88 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// The active Service never selects a version without a pod that can answer, unless what it
-    /// selected before had none either.
-    fn switched(&mut self, world: &World<'_>, patch: &ServicePatch) {
-        let (Some(rollout), Some(hash)) = (world.cluster.rollout(), &patch.hash) else {
+    /// I-05: a Service never selects a version that cannot take its clients: the active one only a
+    /// complete version, or one that lives where what it selected is dead; after an abort one with as
+    /// many pods, for a minute; the others one with a pod. A preview may show what it likes.
+    fn switched(&mut self, world: &World<'_>, patch: &ServicePatch, seen: &Observed) {
+        let (Ok(spec), Some(hash)) = (&seen.rollout.spec, &patch.hash) else {
             return;
         };
-        let Ok(spec) = &rollout.seen.spec else { return };
-        let is_active = spec
-            .blue_green()
-            .is_some_and(|it| it.active_service == patch.name);
-        let lives = |hash: &String| {
+        if !seen.is_fresh {
+            self.breach(world.now, "a switch that rests on a cache".into());
+        }
+        let name = Some(&patch.name);
+        let answering = |hash: &str| {
             let set = world.cluster.replica_set_of(hash);
-            set.is_some_and(|set| world.cluster.workloads.available(set, world.now) > 0)
+            set.map_or(0, |set| set.seen.available.min(set.seen.replicas))
         };
-        let before = rollout.seen.status.blue_green.as_ref();
-        let before = before.and_then(|b| b.active_selector.as_ref());
-        if is_active && !lives(hash) && before.is_some_and(lives) {
+        let service = seen.services.iter().find(|s| s.name == patch.name);
+        let before = service.and_then(|s| s.hash());
+        let is_preview = spec
+            .blue_green()
+            .is_some_and(|it| it.preview_service.as_ref() == name);
+        if is_preview || spec.replicas == 0 || before == Some(hash.as_str()) {
+            return;
+        }
+        let status = &seen.rollout.status;
+        let (now, next) = (before.map(answering), answering(hash));
+        let is_full = next >= spec.replicas;
+        let aborted = status.aborted_at.as_ref();
+        let aborted = aborted.filter(|_| status.abort == Some(true));
+        let is_enough = match (spec.canary(), aborted) {
+            (Some(canary), _) if canary.canary_service.as_ref() == name => next > 0,
+            (_, Some(aborted)) => {
+                let is_late = world.now >= aborted.0 + SignedDuration::from_secs(60);
+                next > 0 && (is_full || is_late || now.is_some_and(|now| next >= now))
+            }
+            (Some(_), None) => next > 0,
+            (None, None) => is_full || (now == Some(0) && next > 0),
+        };
+        if !is_enough {
             self.breach(
                 world.now,
                 format!(
-                    "I-05: {} was switched to {hash}, which has no pods",
+                    "I-05: {} is switched from {before:?} with {now:?} pods to {hash} with {next}",
                     patch.name
                 ),
             );
+        }
+    }
+
+    /// I-05: no version loses its last pods while a Service selects it and another version has some;
+    /// nor any pod while a Service does that was left by a change of the spec.
+    fn deserted(&mut self, world: &World<'_>, patch: &ReplicaSetPatch, before: &Census) {
+        let (Some(after), Some((old, ..))) = (patch.replicas, before.sets.get(&patch.name)) else {
+            return;
+        };
+        let mut others = before.sets.iter();
+        let has_other = others.any(|(name, (spec, ..))| *name != patch.name && *spec > 0);
+        let set = world.cluster.replica_sets.get(&patch.name);
+        let (Some(rollout), Some(set)) = (world.cluster.rollout(), set) else {
+            return;
+        };
+        let Ok(spec) = &rollout.seen.spec else { return };
+        if before.desired == 0 || after >= *old || !has_other {
+            return;
+        }
+        let named = serin::planner::services::named(spec);
+        let preview = spec.blue_green().and_then(|it| it.preview_service.as_ref());
+        for service in world.cluster.services.truth().values() {
+            let is_named = named.iter().any(|(_, name)| *name == service.name);
+            let is_ours = service.manager.as_ref() == Some(&rollout.seen.name);
+            let is_held = match is_named {
+                true => after == 0 && preview != Some(&service.name),
+                false => is_ours,
+            };
+            if is_held && service.hash() == Some(set.seen.hash.as_str()) {
+                self.breach(
+                    world.now,
+                    format!(
+                        "I-05: {} goes from {old} to {after} while Service {} selects it",
+                        patch.name, service.name
+                    ),
+                );
+            }
         }
     }
 
@@ -116,7 +174,10 @@ impl Watcher for Guard {
         };
         self.findings.borrow_mut().writes += 1;
         match write {
-            Write::PatchReplicaSet(patch) => self.sized(world, patch, seen, before),
+            Write::PatchReplicaSet(patch) => {
+                self.sized(world, patch, seen, before);
+                self.deserted(world, patch, before);
+            }
             Write::EvictPod { name, .. } => self.evicted(world, name, seen, before),
             Write::DeleteReplicaSet { name, .. } => self.deleted(world, name, seen),
             Write::Status(write) => self.status(world, write, seen),
@@ -124,7 +185,7 @@ impl Watcher for Guard {
             Write::CreateRun(run) => {
                 self.created(world.now, run.metadata.name.as_deref().unwrap_or_default());
             }
-            Write::PatchService(patch) => self.switched(world, patch),
+            Write::PatchService(patch) => self.switched(world, patch, seen),
             Write::PatchRollout { .. }
             | Write::KeepTemplate(_)
             | Write::DropTemplate(_)
@@ -408,7 +469,10 @@ impl Guard {
             found.next().map(|s| s.created)
         };
         let is_rollback = created(&before.current_pod_hash) < created(&before.stable_rs);
+        // A person's retry=step puts the cursor back where it was; pods wait for the end of the freeze.
+        let is_retried = before.abort == Some(true);
         if overruled
+            || is_retried
             || !same
             || !is_update
             || is_rollback
@@ -761,6 +825,7 @@ pub fn settled(world: &World<'_>) -> Vec<String> {
             status.message
         )),
     }
+    breaches.extend(shown(world, spec, status));
     let generation = status
         .observed_generation
         .as_deref()
@@ -789,6 +854,32 @@ pub fn settled(world: &World<'_>) -> Vec<String> {
         breaches.push(format!("I-08: command {last} was taken and never acted on"));
     }
     breaches
+}
+
+/// Where the story ends well, or where it began, every Service shows the stable version, but the
+/// preview of what was aborted; and those that are named no longer were let go.
+fn shown(world: &World<'_>, spec: &Spec, status: &RolloutStatus) -> Vec<String> {
+    let named = serin::planner::services::named(spec);
+    let is_aborted = status.abort == Some(true);
+    let is_over = status.phase.as_deref() == Some("Healthy") || is_aborted;
+    let preview = spec.blue_green().and_then(|it| it.preview_service.as_ref());
+    let wrong = |service: &serin::planner::observed::ServiceSeen| {
+        if !named.iter().any(|(_, name)| *name == service.name) {
+            return service.hash().is_some() || service.manager.is_some();
+        }
+        let may_differ = spec.replicas == 0 || (is_aborted && preview == Some(&service.name));
+        is_over && !may_differ && service.hash() != status.stable_rs.as_deref()
+    };
+    let services = world.cluster.services.truth().values();
+    services
+        .filter(|service| wrong(service))
+        .map(|service| {
+            format!(
+                "PR2: Service {} shows something else: {service:?}",
+                service.name
+            )
+        })
+        .collect()
 }
 
 /// A write in a word or two.

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use serin::planner::freeze::Window;
+use serin::planner::observed::ServiceSeen;
 use serin::sim::clock::epoch;
 use serin::sim::event::Kind;
 use serin::sim::manifests::Manifests;
@@ -40,6 +41,8 @@ pub struct Scenario {
     /// More fields of the canary strategy.
     pub extra: Value,
     pub window: Option<u32>,
+    /// The canary has Services of its own.
+    pub has_services: bool,
     /// A freeze: seconds from the beginning, and how long it lasts.
     pub freeze: Option<(i64, i64)>,
 }
@@ -76,35 +79,41 @@ pub fn any() -> impl Strategy<Value = Scenario> {
         prop_oneof![2 => Just(None), 1 => (1_u32..4).prop_map(Some)],
         prop::option::weighted(0.25, (0_i64..150, 1_i64..90)),
         prop_oneof![3 => Just(None), 1 => blue_green().prop_map(Some)],
+        prop::bool::weighted(0.3),
+        prop::collection::vec(strategy_change(), 0..3),
+        prop::bool::weighted(0.2),
     );
-    (shape, world, script, more).prop_map(
-        |(shape, world, script, (extra, window, freeze, blue_green))| {
-            let (replicas, (surge, unavailable), min_ready, deadline_abort, steps, gate) = shape;
-            let (lag_ms, pods, startup_ms) = world;
-            let mut script = script;
-            script.insert(0, (0, Verb::Image("v2".into())));
-            if blue_green.is_some() {
-                script.retain(|(_, verb)| !matches!(verb, Verb::Steps(_)));
-            }
-            Scenario {
-                replicas,
-                surge,
-                unavailable,
-                min_ready,
-                deadline_abort,
-                steps,
-                gate,
-                blue_green,
-                lag_ms,
-                pods,
-                startup_ms,
-                script,
-                extra,
-                window,
-                freeze,
-            }
-        },
-    )
+    (shape, world, script, more).prop_map(|(shape, world, script, more)| {
+        let (extra, window, freeze, blue_green, has_services, changes, is_changed) = more;
+        let (replicas, (surge, unavailable), min_ready, deadline_abort, steps, gate) = shape;
+        let (lag_ms, pods, startup_ms) = world;
+        let mut script = script;
+        script.insert(0, (0, Verb::Image("v2".into())));
+        if is_changed {
+            script.extend(changes);
+        }
+        if blue_green.is_some() || is_changed {
+            script.retain(|(_, verb)| !matches!(verb, Verb::Steps(_)));
+        }
+        Scenario {
+            replicas,
+            surge,
+            unavailable,
+            min_ready,
+            deadline_abort,
+            steps,
+            gate,
+            blue_green,
+            lag_ms,
+            pods,
+            startup_ms,
+            script,
+            extra,
+            window,
+            freeze,
+            has_services,
+        }
+    })
 }
 
 /// Fields of our own, one or none at a time.
@@ -135,6 +144,20 @@ fn blue_green() -> impl Strategy<Value = Value> {
             })
         },
     )
+}
+
+/// The other strategy, or the same with other fields.
+fn strategy_change() -> impl Strategy<Value = (i64, Verb)> {
+    let canary = (prop::collection::vec(step(), 0..4), any_bool()).prop_map(|(steps, is_served)| {
+        let served = |name: &str| is_served.then(|| name.to_owned());
+        json!({"blueGreen": null, "canary": {
+            "steps": steps_json(&steps), "stableService": served("old"), "canaryService": served("new"),
+        }})
+    });
+    let blue_green = blue_green().prop_map(|it| json!({"canary": null, "blueGreen": it}));
+    let strategy = prop_oneof![canary, blue_green];
+    (0_i64..90_000, strategy)
+        .prop_map(|(at, strategy)| (at, Verb::Patch(json!({"spec": {"strategy": strategy}}))))
 }
 
 fn bounds() -> impl Strategy<Value = (Value, Value)> {
@@ -249,6 +272,7 @@ impl Scenario {
             extra: json!({}),
             window: None,
             freeze: None,
+            has_services: false,
         }
     }
 
@@ -265,6 +289,10 @@ impl Scenario {
             "maxUnavailable": self.unavailable,
             "steps": steps_json(&self.steps),
         });
+        if self.has_services {
+            canary["stableService"] = json!("old");
+            canary["canaryService"] = json!("new");
+        }
         let mut blue_green = self.blue_green.clone();
         if self.gate.is_some() {
             let slos = json!({
@@ -354,6 +382,7 @@ impl Scenario {
             rollout: serde_json::from_value(self.manifest()).unwrap(),
             manifests: Manifests {
                 freezes: self.windows(),
+                services: ["live", "next", "old", "new"].map(service).to_vec(),
                 ..Manifests::default()
             },
             versions: vec![
@@ -389,6 +418,14 @@ impl Scenario {
             .map(|series| ("load".to_owned(), series))
             .into_iter()
             .collect()
+    }
+}
+
+fn service(name: &str) -> ServiceSeen {
+    ServiceSeen {
+        name: name.to_owned(),
+        selector: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+        ..ServiceSeen::default()
     }
 }
 
