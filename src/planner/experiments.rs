@@ -144,6 +144,9 @@ fn make(d: &mut Draft<'_>, sets: &Sets<'_>, want: &Wanted<'_>) {
     if waits.is_some_and(|c| !c.is_empty()) || first::is_pending(d.read()) {
         return;
     }
+    if d.freeze.is_some() && sets.canary.replicas == 0 {
+        return d.note("frozen: no experiment begins");
+    }
     match d.seen.answers.experiments.get(&want.name) {
         Some(Some(owner)) if owner.as_deref() == Some(d.seen.rollout.uid.as_str()) => {
             d.note(format!(

@@ -329,8 +329,11 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
     }
     // Nothing to judge, and nobody to ask about: runs that are there go on, none begins.
     let is_not_begun = d.freeze.is_some() && sets.canary.replicas == 0;
-    if d.spec.replicas == 0 || is_not_begun {
+    if d.spec.replicas == 0 {
         return false;
+    }
+    if is_not_begun {
+        return experiments::steer(d, sets);
     }
     let mut changed = false;
     let has_background = wanted

@@ -733,6 +733,7 @@ pub fn settled(world: &World<'_>) -> Vec<String> {
     let others = |but: &Option<String>| -> u32 {
         let sets = world.cluster.replica_sets.truth().values();
         sets.filter(|set| Some(&set.seen.hash) != but.as_ref())
+            .filter(|set| census.sets.contains_key(&set.seen.name))
             .map(|set| set.seen.replicas)
             .sum()
     };
