@@ -133,7 +133,7 @@ pub fn check(sources: &[Source], play: &dyn Fn(&str, &Value) -> Played) -> Repor
                 .into_iter()
                 .for_each(|f| told.add(Severity::Error, f));
             match &object {
-                Some(Object::Other(_) | Object::Experiment(_)) => told.report.others += 1,
+                Some(Object::Other(_)) => told.report.others += 1,
                 Some(_) | None => told.report.checked += 1,
             }
             if let Some(Object::Rollout(rollout)) = &object

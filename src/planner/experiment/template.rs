@@ -194,6 +194,10 @@ pub(super) fn enter(d: &mut Draft<'_>, next: &mut TemplateStatus, state: &'stati
     }
     let from = next.status.replace(state.to_owned()).unwrap_or_default();
     next.last_transition_time = Some(whole_seconds(d.seen.now));
+    // That it begins is no news.
+    if from.is_empty() && !is_bad(state) {
+        return;
+    }
     let message = next.message.as_deref().filter(|_| is_bad(state));
     let more = message.map_or_else(String::new, |m| format!(": {m}"));
     let text = format!(

@@ -168,7 +168,21 @@ impl World {
                 self.services.retain(|s| s != name);
                 self.done()
             }
-            _ => panic!("an Experiment does not write this: {write:?}"),
+            Write::PatchRollout { .. }
+            | Write::KeepTemplate(_)
+            | Write::DropTemplate(_)
+            | Write::CreateConfig(_)
+            | Write::DeleteConfig(_)
+            | Write::ScaleWorkload(_)
+            | Write::PatchPods(_)
+            | Write::EvictPod { .. }
+            | Write::DeleteReplicaSet { .. }
+            | Write::DeleteRun { .. }
+            | Write::PatchService(_)
+            | Write::CreateExperiment(_)
+            | Write::TerminateExperiment { .. }
+            | Write::DeleteExperiment { .. }
+            | Write::Status(_) => panic!("an Experiment does not write this: {write:?}"),
         }
     }
 
@@ -203,10 +217,7 @@ impl World {
                 return true;
             }
         }
-        match turn.finish() {
-            Step::Done => {}
-            other => panic!("{other:?}"),
-        }
+        assert_eq!(turn.finish(), Step::Done);
         let told = plan.events.iter();
         self.events
             .extend(told.map(|e| format!("{} {}", e.reason, e.note)));
