@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::draft::Draft;
@@ -136,6 +136,15 @@ fn is_of_today(run: &AnalysisRun, status: &ExperimentStatus) -> bool {
         Some(mark) => available_at(status).as_ref() == Some(mark),
         None => !phase(run).is_completed() && run.spec.terminate != Some(true),
     }
+}
+
+/// The latest time that the marks of runs tell.
+pub(super) fn last_mark(seen: &ExperimentObserved) -> Option<Timestamp> {
+    let marks = seen.runs.iter().filter_map(|run| {
+        let marks = run.metadata.annotations.as_ref()?;
+        marks.get(AVAILABLE_AT)?.parse().ok()
+    });
+    marks.max()
 }
 
 fn available_at(status: &ExperimentStatus) -> Option<String> {

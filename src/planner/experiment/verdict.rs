@@ -2,13 +2,14 @@
 //! its analyses goes on: a verdict that comes later would be about nothing (asks and pains 22).
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft::Draft;
 use super::spec::Spec;
 use super::template::{self, ERROR, FAILED, RUNNING, SUCCESSFUL};
 use super::{runs, status};
 use crate::planner::analysis::assess::Phase;
-use crate::planner::draft::whole_seconds;
+use crate::planner::draft::{after, whole_seconds};
 
 /// The phase that follows from the templates and analyses of the next status.
 pub(super) fn judge(d: &mut Draft<'_>, spec: &Spec) {
@@ -88,7 +89,10 @@ fn available(d: &mut Draft<'_>, spec: &Spec) {
         all.iter().find(of).and_then(|t| t.status.as_deref()) == Some(RUNNING)
     };
     if spec.templates.iter().all(|t| is_running(&t.name)) {
-        d.next.available_at = Some(whole_seconds(d.seen.now));
+        let now = whole_seconds(d.seen.now);
+        // Runs are told apart by this time: a retry within the second gets another one.
+        let after_all = runs::last_mark(d.seen).map(|mark| after(mark, 1));
+        d.next.available_at = Some(after_all.map_or(now.clone(), |t| Time(t.max(now.0))));
     }
 }
 
