@@ -54,6 +54,18 @@ pub const RIGHTS: &[Right] = &[
         &["get", "list", "watch", "create", "patch", "delete"],
         "",
     ),
+    right(
+        "argoproj.io",
+        &["experiments"],
+        &["get", "list", "watch", "create", "patch", "delete"],
+        "",
+    ),
+    right(
+        "argoproj.io",
+        &["experiments/finalizers"],
+        &["update"],
+        "As for rollouts: owner references to Experiments.",
+    ),
     right("argoproj.io", &["analysistemplates"], &["get"], ""),
     Right {
         is_of_cluster: true,
@@ -80,7 +92,12 @@ pub const RIGHTS: &[Right] = &[
         &["get", "list", "watch", "create", "patch", "delete"],
         "",
     ),
-    right("", &["services"], &["get", "list", "watch", "patch"], ""),
+    right(
+        "",
+        &["services"],
+        &["get", "list", "watch", "create", "patch", "delete"],
+        "Created and deleted are those of Experiments alone.",
+    ),
     right(
         "",
         &["pods"],

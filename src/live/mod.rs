@@ -12,6 +12,8 @@ mod configs;
 mod controller;
 pub mod crds;
 pub mod events;
+mod experiment_index;
+mod experiments;
 mod freezes;
 pub mod http;
 mod jobs;

@@ -74,6 +74,7 @@ pub async fn run(
             "freezewindows",
             "clusterfreezewindows",
             "services",
+            "experiments",
         ]
         .map(|n| (n, Arc::default()))
         .into(),
@@ -160,6 +161,12 @@ fn follow(controller: &Arc<Controller>, streams: &mut tokio::task::JoinSet<()>) 
         streams,
         (Kind::Service, 5, String::new()),
         Index::service_change,
+    );
+    spawn(
+        controller,
+        streams,
+        (Kind::Experiment, 6, settings.instance_selector()),
+        Index::experiment_change,
     );
     for kind in WorkloadKind::ALL {
         let this = Arc::clone(controller);
