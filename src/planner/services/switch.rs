@@ -39,10 +39,11 @@ pub(crate) fn can_take(d: &mut Draft<'_>, service: &ServiceSeen, set: &ReplicaSe
     let mut all = d.seen.replica_sets.iter();
     let now = all.find(|rs| service.hash() == Some(rs.hash.as_str()));
     let now = now.map_or(0, ReplicaSetSeen::answering);
-    // Without a hash all versions are behind it; of blueGreen that is a full one and more.
+    // Without a hash all versions are behind it: of blueGreen, and on the way back, more than a part
+    // of one. A canary's Service is taken over onto what the weight leaves of stable (V1).
     let is_as_many = match service.hash() {
         Some(_) => set.answering() >= now,
-        None => d.spec.canary().is_some(),
+        None => d.spec.canary().is_some() && d.read().abort != Some(true),
     };
     if is_as_many || is_full(d, set) {
         return true;

@@ -149,6 +149,20 @@ fn a_service_without_a_hash_is_taken_over_onto_a_full_version_only() {
     w.most.clear();
     w.turns(30, |w| assert!(w.answering("live") >= 4, "{:?}", w.sizes()));
     assert_eq!(w.behind("live"), 1);
+    // Of a canary that goes back the few pods that the weight had left are not enough either.
+    let mut w = world(4, json!([{"setWeight": 75}, {"pause": {}}]));
+    w.services = vec![service("old")];
+    w.settle();
+    w.update("web:2");
+    w.annotate(ABORT, "errors");
+    while w.status().abort != Some(true) {
+        w.pods();
+        w.turn();
+    }
+    let steps = json!([{"setWeight": 75}, {"pause": {}}]);
+    w.set_strategy(json!({"canary": {"steps": steps, "stableService": "old"}}));
+    w.turns(40, |w| assert!(w.answering("old") >= 3, "{:?}", w.sizes()));
+    assert_eq!((w.behind("old"), w.sizes()), (1, vec![4, 0]));
 }
 
 #[test]
