@@ -270,6 +270,8 @@ wire! {
         pub ramp: Option<WeightLevel>,
         /// Where the gradual rollback of an aborted update stands.
         pub descent: Option<WeightLevel>,
+        /// How far a restart was when pods were evicted last.
+        pub restart: Option<RestartStatus>,
         /// What analysis says of the first deployment: pending, passed, or failed and why.
         pub first: Option<String>,
         /// Share of traffic, or of pods without a router, that the new version has now, in percent.
@@ -286,6 +288,14 @@ wire! {
         pub weight: i64,
         /// Since when its pods are there; absent while they are waited for.
         pub since: Option<Time>,
+    }
+
+    /// Pods that were to be evicted.
+    pub struct RestartStatus {
+        /// Pods that were left before that.
+        pub left: i64,
+        /// When.
+        pub at: Option<Time>,
     }
 
     /// A freeze that holds an update.

@@ -109,7 +109,7 @@ pub const RIGHTS: &[Right] = &[
         "apps",
         &["deployments"],
         &["get", "list", "watch", "patch"],
-        "Workloads that a workloadRef names; the size of a Deployment is changed.",
+        "Workloads that a workloadRef names: the size of a Deployment is changed, and by an undo the template.",
     ),
     right(
         "apps",
@@ -117,7 +117,12 @@ pub const RIGHTS: &[Right] = &[
         &["get", "create", "delete"],
         "The stable version's template, kept while an update is under way.",
     ),
-    right("", &["podtemplates"], &["get", "list", "watch"], ""),
+    right(
+        "",
+        &["podtemplates"],
+        &["get", "list", "watch", "patch"],
+        "",
+    ),
     right("events.k8s.io", &["events"], &["create", "patch"], ""),
     right(
         "batch",

@@ -9,6 +9,7 @@ use super::client::{CallError, Kind, Rest, Target};
 use super::controller::Controller;
 use crate::api::CONFIG_COPY_OF;
 use crate::planner::config::{ConfigKey, ConfigKind, Contents, Found};
+use crate::planner::plan::Owned;
 
 /// The kind as the API server knows it.
 pub(super) fn kind(kind: ConfigKind) -> Kind {
@@ -34,25 +35,26 @@ impl Controller {
     }
 }
 
-/// Deletes a copy; what is no copy is left alone, whatever it is called.
+/// Deletes a copy; what is no copy, or another's, is left alone, whatever it is called.
 pub(super) async fn delete_copy(
     work: &Rest,
     namespace: &str,
-    key: &ConfigKey,
+    copy: &Owned<ConfigKey>,
 ) -> Result<(), CallError> {
     let target = Target {
-        kind: kind(key.kind),
+        kind: kind(copy.what.kind),
         namespace,
-        name: &key.name,
+        name: &copy.what.name,
     };
-    delete_labelled(work, target, CONFIG_COPY_OF).await
+    delete_owned(work, target, CONFIG_COPY_OF, &copy.owner).await
 }
 
-/// Deletes an object that is there and carries this label.
-pub(super) async fn delete_labelled(
+/// Deletes an object that is there, carries this label and is owned by the object of that uid.
+pub(super) async fn delete_owned(
     work: &Rest,
     target: Target<'_>,
     label: &str,
+    owner: &str,
 ) -> Result<(), CallError> {
     let object: Value = match work.get(target).await {
         Ok(object) => object,
@@ -60,7 +62,10 @@ pub(super) async fn delete_labelled(
         Err(error) => return Err(error),
     };
     let labels = object.pointer("/metadata/labels");
-    if labels.is_none_or(|l| l.get(label).is_none()) {
+    let owners = object.pointer("/metadata/ownerReferences");
+    let mut owners = owners.and_then(Value::as_array).into_iter().flatten();
+    let is_owned = owners.any(|o| o.get("uid").and_then(Value::as_str) == Some(owner));
+    if !is_owned || labels.is_none_or(|l| l.get(label).is_none()) {
         return Ok(());
     }
     let text = |path: &str| object.pointer(path).and_then(Value::as_str);

@@ -81,10 +81,14 @@ impl Controller {
         if digest.is_some_and(|d| d != family.rollout.template_digest) {
             answers.template = None;
         }
-        let rollout = workload::resolved(family.rollout, answers.workload.as_ref());
+        let rollout = workload::resolved(
+            family.rollout,
+            &family.replica_sets,
+            answers.workload.as_ref(),
+        );
         Some(Observed {
             now: clock::now(),
-            rollout: config::resolved(rollout, &answers),
+            rollout: config::resolved(rollout, &family.replica_sets, &answers),
             replica_sets: family.replica_sets,
             runs: family.runs,
             experiments: family.experiments,
@@ -120,6 +124,12 @@ impl Controller {
             Need::Config(wanted) => {
                 let found = self.config(&seen.namespace, &wanted).await?;
                 sight.answers.configs.insert(wanted, found);
+            }
+            Need::Copy(wanted) => {
+                let kind = super::configs::kind(wanted.kind);
+                let found = self.get(kind, &seen.namespace, &wanted.name).await?;
+                let found = found.map(|object| Arc::new(config::CopySeen::of(&object)));
+                sight.answers.copies.insert(wanted, found);
             }
             Need::Template => {
                 sight.answers.template = self.read_rollout(key).await?;

@@ -100,6 +100,7 @@ impl Controller {
                 | Write::CreateConfig(_)
                 | Write::DeleteConfig(_)
                 | Write::ScaleWorkload(_)
+                | Write::PatchWorkload(_)
                 | Write::PatchPods(_)
                 | Write::CreateService(_)
                 | Write::DeleteService { .. }
@@ -225,9 +226,9 @@ async fn request(
             work.create(kind, namespace, &kept.object, false).await?;
             return Ok(None);
         }
-        Write::DropTemplate(name) => {
-            let target = at(Kind::ControllerRevision, name);
-            super::configs::delete_labelled(work, target, POD_HASH_LABEL).await?;
+        Write::DropTemplate(kept) => {
+            let target = at(Kind::ControllerRevision, &kept.what);
+            super::configs::delete_owned(work, target, POD_HASH_LABEL, &kept.owner).await?;
             return Ok(None);
         }
         Write::CreateConfig(copy) => {
@@ -235,13 +236,18 @@ async fn request(
             work.create(kind, namespace, &copy.object, false).await?;
             return Ok(None);
         }
-        Write::DeleteConfig(key) => {
-            super::configs::delete_copy(work, namespace, key).await?;
+        Write::DeleteConfig(copy) => {
+            super::configs::delete_copy(work, namespace, copy).await?;
             return Ok(None);
         }
         Write::ScaleWorkload(scale) => {
             let target = at(super::workloads::kind(scale.key.kind), &scale.key.name);
             work.merge(target, None, &scale.to_json()).await?;
+            return Ok(None);
+        }
+        Write::PatchWorkload(patch) => {
+            let target = at(super::workloads::kind(patch.key.kind), &patch.key.name);
+            work.merge(target, None, &patch.to_json()).await?;
             return Ok(None);
         }
         Write::PatchPods(pods) => {

@@ -10,10 +10,11 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny};
 use serde_json::Value;
 
 use super::watch::{Versioned, number};
+use crate::api::rollout::WorkloadRef;
 use crate::api::{self, AnalysisRun, ClusterFreezeWindowSpec, RolloutStatus};
 use crate::planner::fault::Fault;
 use crate::planner::freeze::Window;
-use crate::planner::observed::{ReplicaSetSeen, RolloutSeen};
+use crate::planner::observed::{Outline, ReplicaSetSeen, RolloutSeen};
 use crate::planner::{lower, revision};
 
 /// Annotation that kubectl leaves: a second copy of the whole manifest, which nobody needs here.
@@ -123,6 +124,7 @@ impl Owner {
 /// The Rollout as the planner sees it. Never fails: what cannot be decoded is a fault in the spec.
 fn slim_rollout(wire: WireRollout) -> RolloutSeen {
     let meta = wire.metadata;
+    let outline = outline(&wire.spec);
     let (spec, template_digest, status) = match decoded(&meta.name, wire.spec, wire.status) {
         Ok(rollout) => {
             let digest = rollout
@@ -164,9 +166,18 @@ fn slim_rollout(wire: WireRollout) -> RolloutSeen {
         labels: Arc::new(meta.labels.unwrap_or_default()),
         annotations: Arc::new(annotations),
         spec,
+        outline,
         template_digest,
         status: Arc::new(status),
     }
+}
+
+/// Read from the spec as it is: also where the rest cannot be decoded.
+fn outline(spec: &Value) -> Outline {
+    let replicas = spec.get("replicas").and_then(Value::as_i64);
+    let workload = spec.get("workloadRef");
+    let workload = workload.and_then(|w| WorkloadRef::deserialize(w).ok());
+    lower::outline(replicas, workload.as_ref())
 }
 
 fn decoded(name: &str, spec: Value, status: Value) -> serde_json::Result<api::Rollout> {

@@ -90,8 +90,12 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
     if runs::steer(d, sets) {
         return;
     }
-    // Made again where it was kept: then nothing is gone for long.
-    d.is_stable_gone = status::is_stable_gone(d, sets) && !kept::restore(d);
+    d.is_stable_gone = status::is_stable_gone(d, sets);
+    // Made again where it was kept, before anything is decided on its absence.
+    if d.is_stable_gone && kept::restore(d) {
+        d.is_stable_gone = false;
+        return;
+    }
     // The preview is shown as soon as it exists (B1), so that people see it come up.
     point_preview(d, sets, view);
     sizes::scale(d, sets, view);

@@ -6,7 +6,7 @@ use super::hold::{ask_a_person, gate_opens};
 use super::plan::Event;
 use super::promotion::{first_deployment, is_full, make_stable};
 use super::replicas::{self, Fence, MAX_WEIGHT, Move, Pair, Sizes};
-use super::restart::{self, Restart, Room};
+use super::restart::{self, Room};
 use super::revision::Sets;
 use super::sizes::{resize, size};
 use super::spec::{Pause, Step};
@@ -141,18 +141,20 @@ pub(crate) fn target(d: &Draft<'_>, sets: &Sets<'_>, fence: Fence) -> Pair {
     }
 }
 
-fn scale(d: &mut Draft<'_>, sets: &Sets<'_>, fence: Fence, mut target: Pair) -> Scaling {
+/// An abort has not reached its sizes yet.
+fn goes_back(d: &Draft<'_>, sets: &Sets<'_>, wanted: Pair) -> bool {
+    let read = d.read();
+    let stable = sets.stable.map_or(0, |rs| rs.replicas);
+    let is_back = sets.canary.replicas <= wanted.canary && stable >= wanted.stable;
+    read.abort == Some(true) && read.stable_rs != read.current_pod_hash && !is_back
+}
+
+fn scale(d: &mut Draft<'_>, sets: &Sets<'_>, fence: Fence, wanted: Pair) -> Scaling {
     let room = Room::of_canary(d.spec.replicas, fence);
-    match restart::steer(d, sets, room, target) {
-        Restart::Idle => {}
-        Restart::Evicts => {
-            return Scaling {
-                target,
-                is_stuck: false,
-            };
-        }
-        Restart::Surge(raised) => target = raised,
-    }
+    let restart = restart::look(d, sets, room, wanted);
+    let goes_back = goes_back(d, sets, wanted);
+    let surge = restart.as_ref().filter(|_| !goes_back);
+    let target = surge.and_then(|it| it.surge(d)).unwrap_or(wanted);
     let has_older = sets.older.iter().any(|rs| rs.replicas > 0);
     let is_stuck = has_older && is_stuck(d);
     let sizes = Sizes {
@@ -164,6 +166,23 @@ fn scale(d: &mut Draft<'_>, sets: &Sets<'_>, fence: Fence, mut target: Pair) -> 
         is_stuck,
     };
     let next = replicas::next_move(&sizes, target);
+    // What the update asks of sizes comes before a restart: neither it nor an abort waits for a budget.
+    let is_still = match next {
+        Move::Settled => true,
+        Move::Wait => !goes_back,
+        Move::Stable(_) | Move::Canary(_) | Move::Older(_) => d.spec.paused && !goes_back,
+    };
+    // With the sizes of the strategy a step can end, whatever room a restart still waits for.
+    let is_at = |pair: Pair| {
+        sets.canary.replicas == pair.canary
+            && sets.stable.map_or(0, |rs| rs.replicas) == pair.stable
+    };
+    let target = if is_at(wanted) { wanted } else { target };
+    if let Some(restart) = restart.filter(|_| is_still)
+        && restart.evict(d)
+    {
+        return Scaling { target, is_stuck };
+    }
     // A person froze the update: no size changes at all (A9).
     if d.spec.paused {
         d.note("spec.paused is set: nothing is scaled and no step completes");

@@ -127,6 +127,23 @@ fn refusal(verb: &str, why: &str) -> Event {
     )
 }
 
+/// The patch that takes a command, when what it asks of another object was refused: only the refusal
+/// is left of it. The event that tells.
+pub(super) fn refuse(patch: &mut Value, why: &str) -> Option<Event> {
+    let patch = patch.as_object_mut()?;
+    let annotations = patch.get_mut("metadata")?.get_mut("annotations")?;
+    let text = annotations.get_mut(LAST_COMMAND)?;
+    let command: LastCommand = serde_json::from_str(text.as_str()?).ok()?;
+    let event = refusal(&command.verb, why);
+    let told = LastCommand {
+        outcome: format!("refused: {why}"),
+        ..command
+    };
+    *text = Value::String(serde_json::to_string(&told).ok()?);
+    patch.remove("spec");
+    Some(event)
+}
+
 fn judge(d: &mut Draft<'_>, verb: &str, value: &str) -> Judgement {
     let refuse = |why: &str| Judgement::Refuse(why.to_owned());
     match verb {

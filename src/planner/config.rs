@@ -93,6 +93,43 @@ impl Contents {
             is_copy: labels.is_some_and(|l| l.get(CONFIG_COPY_OF).is_some()),
         }
     }
+
+    /// A token is bound to its service account by its Secret's annotations, and to its time: a copy
+    /// would be neither valid nor kept.
+    fn is_token(&self) -> bool {
+        let kind = self.data.get("type").and_then(Value::as_str);
+        kind == Some("kubernetes.io/service-account-token")
+    }
+}
+
+/// What holds the name of a copy.
+#[derive(Debug)]
+pub struct CopySeen {
+    owners: Vec<String>,
+    is_immutable: bool,
+    contents: Contents,
+}
+
+impl CopySeen {
+    /// Takes what counts out of an object as the API server answers it.
+    pub fn of(object: &Value) -> Self {
+        let owners = object.pointer("/metadata/ownerReferences");
+        let owners = owners.and_then(Value::as_array).into_iter().flatten();
+        let uids = owners.filter_map(|owner| owner.get("uid")?.as_str());
+        Self {
+            owners: uids.map(str::to_owned).collect(),
+            is_immutable: object.get("immutable") == Some(&Value::Bool(true)),
+            contents: Contents::of(object),
+        }
+    }
+
+    /// It is the copy that would be made, made before.
+    fn is_made(&self, owner: &str, contents: &Contents) -> bool {
+        self.owners.iter().any(|uid| uid == owner)
+            && self.is_immutable
+            && self.contents.is_copy
+            && self.contents.data == contents.data
+    }
 }
 
 /// `serin.dev/config` on a ReplicaSet: what it was made with.
@@ -122,7 +159,7 @@ pub(crate) fn is_tracked(rollout: &RolloutSeen) -> bool {
 
 /// What must be known: the template, then everything that it refers to.
 pub(crate) fn needs(seen: &Observed) -> Vec<Need> {
-    if !is_tracked(&seen.rollout) {
+    if !is_tracked(&seen.rollout) || workload::is_lost(seen) {
         return vec![];
     }
     let Some(template) = workload::template(seen) else {
@@ -134,19 +171,15 @@ pub(crate) fn needs(seen: &Observed) -> Vec<Need> {
     unknown.map(Need::Config).collect()
 }
 
-/// The Rollout with the contents of its configuration in the digest of its template, or with the
-/// faults of what cannot be read. Called by whoever observes, after [`workload::resolved`].
-pub fn resolved(rollout: RolloutSeen, answers: &Answers) -> RolloutSeen {
-    if !is_tracked(&rollout) {
+/// The Rollout with the contents of its configuration in the digest of its template. Where something
+/// cannot be read any more, what runs stays what it is: it has its copies. Only where there is no such
+/// version the faults stand in the place of the spec. Called by whoever observes, after
+/// [`workload::resolved`].
+pub fn resolved(rollout: RolloutSeen, sets: &[ReplicaSetSeen], answers: &Answers) -> RolloutSeen {
+    if !is_tracked(&rollout) || is_lost(answers) {
         return rollout;
     }
-    let template = match &answers.workload {
-        Some(workload::Found::There(seen)) => Some(&seen.template),
-        Some(workload::Found::Absent | workload::Found::Refused(_)) | None => {
-            answers.template.as_ref()
-        }
-    };
-    let Some(template) = template else {
+    let Some(template) = template_of(answers) else {
         return rollout;
     };
     let references = references(template.value());
@@ -156,20 +189,60 @@ pub fn resolved(rollout: RolloutSeen, answers: &Answers) -> RolloutSeen {
     {
         return rollout;
     }
-    let faults: Vec<Fault> = references
-        .iter()
-        .filter_map(|(key, is_optional)| fault(key, *is_optional, answers.configs.get(key)?))
-        .collect();
-    if !faults.is_empty() {
+    let faults = faults(&references, answers);
+    if faults.is_empty() {
         return RolloutSeen {
-            spec: Err(Arc::new(faults)),
+            template_digest: digest(template, &own(&references, answers)),
             ..rollout
         };
     }
-    RolloutSeen {
-        template_digest: digest(template, &own(&references, answers)),
-        ..rollout
+    // Only what was made with copies has them.
+    let mut copied = sets.iter().filter(|set| record_of(set).is_some());
+    let current = rollout.status.current_pod_hash.as_deref();
+    let has_copies = copied.any(|set| Some(set.hash.as_str()) == current);
+    match revision::running(&rollout, sets).filter(|_| has_copies) {
+        Some(digest) => RolloutSeen {
+            template_digest: digest,
+            ..rollout
+        },
+        None => RolloutSeen {
+            spec: Err(Arc::new(faults)),
+            ..rollout
+        },
     }
+}
+
+fn is_lost(answers: &Answers) -> bool {
+    matches!(
+        answers.workload,
+        Some(workload::Found::Absent | workload::Found::Refused(_))
+    )
+}
+
+fn template_of(answers: &Answers) -> Option<&PodTemplate> {
+    match &answers.workload {
+        Some(workload::Found::There(seen)) => Some(&seen.template),
+        Some(workload::Found::Absent | workload::Found::Refused(_)) | None => {
+            answers.template.as_ref()
+        }
+    }
+}
+
+/// What cannot be read any more is told, and starts nothing; sizes, commands and the way back go on.
+pub(crate) fn check(d: &mut Draft<'_>) {
+    let answers = &d.seen.answers;
+    let is_asked = is_tracked(&d.seen.rollout) && !is_lost(answers);
+    if let Some(template) = template_of(answers).filter(|_| is_asked) {
+        d.faults
+            .extend(faults(&references(template.value()), answers));
+    }
+}
+
+fn faults(references: &BTreeMap<ConfigKey, bool>, answers: &Answers) -> Vec<Fault> {
+    references
+        .iter()
+        .filter_map(|(key, is_optional)| fault(key, *is_optional, answers.configs.get(key)?))
+        .collect()
 }
 
 fn fault(key: &ConfigKey, is_optional: bool, found: &Found) -> Option<Fault> {
@@ -196,7 +269,7 @@ pub(crate) fn may_come(seen: &Observed) -> bool {
     seen.answers.configs.values().any(|found| !is_there(found))
 }
 
-/// What is copied: everything that is there and is not a copy already.
+/// What is copied: everything that is there, but for copies and for tokens of service accounts.
 fn own<'a>(
     references: &BTreeMap<ConfigKey, bool>,
     answers: &'a Answers,
@@ -205,7 +278,9 @@ fn own<'a>(
     let known = known.filter(|(key, _)| references.contains_key(*key));
     known
         .filter_map(|(key, found)| match found {
-            Found::There(contents) if !contents.is_copy => Some((key, &**contents)),
+            Found::There(contents) if !contents.is_copy && !contents.is_token() => {
+                Some((key, &**contents))
+            }
             Found::There(_) | Found::Absent | Found::Refused(_) => None,
         })
         .collect()
@@ -305,20 +380,33 @@ fn one(
 }
 
 /// The template for the ReplicaSet of this hash, which refers to copies, and the record that goes with
-/// it. The copies are made before the ReplicaSet: where that is, they are.
-pub(crate) fn keep(d: &mut Draft<'_>, hash: &str, template: &Value) -> (Value, Option<String>) {
+/// it. The copies are made before the ReplicaSet: where that is, they are. `None`, with faults, where
+/// something else has the name of one.
+pub(crate) fn keep(
+    d: &mut Draft<'_>,
+    hash: &str,
+    template: &Value,
+) -> Option<(Value, Option<String>)> {
     let mut template = template.clone();
     if !is_tracked(&d.seen.rollout) {
-        return (template, None);
+        return Some((template, None));
     }
     let references = references(&template);
     let answers = &d.seen.answers;
     let own = own(&references, answers);
     let copied: BTreeSet<ConfigKey> = own.keys().map(|key| (*key).clone()).collect();
-    let copies: Vec<NewConfig> = own
-        .into_iter()
-        .map(|(key, contents)| copy(d, key, contents, hash))
-        .collect();
+    let mut copies = vec![];
+    for (key, contents) in own {
+        let copy = copy(d, key, contents, hash);
+        match answers.copies.get(&copy.key) {
+            Some(Some(there)) if there.is_made(&d.seen.rollout.uid, contents) => {}
+            Some(Some(_)) => d.faults.push(in_the_way(key, &copy.key)),
+            Some(None) | None => copies.push(copy),
+        }
+    }
+    if !d.faults.is_empty() {
+        return None;
+    }
     visit(&mut template, &mut |kind, name, _| {
         let key = ConfigKey {
             kind,
@@ -349,7 +437,17 @@ pub(crate) fn keep(d: &mut Draft<'_>, hash: &str, template: &Value) -> (Value, O
         copies: used.collect(),
     };
     copies.into_iter().for_each(|copy| d.create_config(copy));
-    (template, serde_json::to_string(&record).ok())
+    Some((template, serde_json::to_string(&record).ok()))
+}
+
+fn in_the_way(of: &ConfigKey, name: &ConfigKey) -> Fault {
+    Fault::invalid(
+        &format!("metadata.annotations[{TRACK_CONFIG}]"),
+        "\"true\"",
+        format!(
+            "{name} is there and is not this Rollout's copy of {of}, which needs that name: rename or delete it"
+        ),
+    )
 }
 
 fn copy_name(name: &str, hash: &str) -> String {

@@ -13,8 +13,8 @@ use super::fault::Fault;
 use super::freeze::Frozen;
 use super::observed::{Observed, PodSeen, ReplicaSetSeen};
 use super::plan::{
-    Effect, Event, KeptTemplate, NewConfig, NewReplicaSet, Note, Plan, PodPatch, ReplicaSetPatch,
-    ScaleWorkload, ServicePatch, StatusWrite, Wake, Write,
+    Effect, Event, KeptTemplate, NewConfig, NewReplicaSet, Note, Owned, PatchWorkload, Plan,
+    PodPatch, ReplicaSetPatch, ScaleWorkload, ServicePatch, StatusWrite, Wake, Write,
 };
 use super::reasons;
 use super::spec::Spec;
@@ -39,6 +39,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) wake: Wake,
     /// Faults that only a look at other objects could find (templates that are not there).
     pub(crate) faults: Vec<Fault>,
+    /// ReplicaSets count available pods that are gone (`restart::without_late_counts`).
+    pub(crate) counts_are_late: bool,
     /// The stable version on record has no ReplicaSet.
     pub(crate) is_stable_gone: bool,
     /// The freeze that holds this update.
@@ -54,6 +56,7 @@ pub(crate) struct Draft<'a> {
     /// Finalizers of the Rollout, where they are to be others.
     pub(crate) finalizers: Option<Vec<String>>,
     workload: Option<ScaleWorkload>,
+    template_back: Option<PatchWorkload>,
     pods: Vec<PodPatch>,
     evictions: Vec<Write>,
     runs: Vec<(RunOrder, Write)>,
@@ -87,6 +90,7 @@ impl<'a> Draft<'a> {
             notes: vec![],
             wake: Wake::default(),
             faults: vec![],
+            counts_are_late: false,
             is_stable_gone: false,
             freeze: None,
             annotations: BTreeMap::new(),
@@ -97,6 +101,7 @@ impl<'a> Draft<'a> {
             patches: BTreeMap::new(),
             finalizers: None,
             workload: None,
+            template_back: None,
             pods: vec![],
             evictions: vec![],
             runs: vec![],
@@ -142,7 +147,9 @@ impl<'a> Draft<'a> {
 
     /// Lets go of a template that was kept.
     pub(crate) fn drop_template(&mut self, name: String) {
-        self.deletes.push(Write::DropTemplate(name));
+        let owner = self.seen.rollout.uid.clone();
+        let owned = Owned { what: name, owner };
+        self.deletes.push(Write::DropTemplate(owned));
     }
 
     /// Makes a copy of a ConfigMap or Secret.
@@ -152,7 +159,9 @@ impl<'a> Draft<'a> {
 
     /// Deletes a copy.
     pub(crate) fn delete_config(&mut self, key: ConfigKey) {
-        self.deletes.push(Write::DeleteConfig(key));
+        let owner = self.seen.rollout.uid.clone();
+        let owned = Owned { what: key, owner };
+        self.deletes.push(Write::DeleteConfig(owned));
     }
 
     /// The Service that this plan lets select this hash, where there is one.
@@ -214,6 +223,11 @@ impl<'a> Draft<'a> {
     /// Changes the size of the workload that the Rollout refers to.
     pub(crate) fn scale_workload(&mut self, scale: ScaleWorkload) {
         self.workload = Some(scale);
+    }
+
+    /// Gives the workload that the Rollout refers to another template.
+    pub(crate) fn give_back(&mut self, patch: PatchWorkload) {
+        self.template_back = Some(patch);
     }
 
     /// Changes living pods.
@@ -339,6 +353,10 @@ impl<'a> Draft<'a> {
     pub(crate) fn finish(mut self) -> Plan {
         let decision = self.decision();
         let mut effects = vec![];
+        // Before the command that asks for it is put down as taken: the same again does no harm.
+        if let Some(patch) = self.template_back.take() {
+            effects.push(effect(Write::PatchWorkload(patch), false));
+        }
         if let Some(patch) = self.rollout_patch() {
             let version = self.seen.rollout.version.clone();
             effects.push(effect(Write::PatchRollout { patch, version }, false));

@@ -21,9 +21,14 @@ fn stable(seen: &Observed) -> Option<&ReplicaSetSeen> {
     sets.find(|rs| rs.hash == *hash)
 }
 
-/// Before a new version is made: the template that would be lost with the stable ReplicaSet.
-pub(crate) fn needs_before_update(seen: &Observed) -> Option<Need> {
-    stable(seen).map(|set| Need::ReplicaSetTemplate(set.name.clone()))
+/// Before a new version is made: the template that would be lost with the stable ReplicaSet, and what
+/// has the name under which it is kept.
+pub(crate) fn needs_before_update(seen: &Observed) -> Vec<Need> {
+    let needs = stable(seen).map(|set| {
+        let name = revision::replica_set_name(&seen.rollout.name, &set.hash);
+        [Need::ReplicaSetTemplate(set.name.clone()), Need::Kept(name)]
+    });
+    needs.into_iter().flatten().collect()
 }
 
 /// The stable ReplicaSet is gone: what was kept of it.
@@ -42,6 +47,15 @@ pub(crate) fn keep(d: &mut Draft<'_>) {
     };
     let rollout = &d.seen.rollout;
     let name = revision::replica_set_name(&rollout.name, &set.hash);
+    if let Some(Some(there)) = &d.seen.answers.kept {
+        if !is_ours(d.seen, there) {
+            let text = format!(
+                "ControllerRevision {name} belongs to somebody else, so the template of the stable version is not kept: should its ReplicaSet be deleted during this update, it cannot be made again; rename or delete that ControllerRevision"
+            );
+            d.event(Event::warning(reasons::RECONCILIATION_ERROR, text));
+        }
+        return;
+    }
     let records = [(TEMPLATE, &set.template_digest), (CONFIG, &set.config)].into_iter();
     let annotations: Map<String, Value> = records
         .filter_map(|(key, value)| Some((key.to_owned(), json!(value.as_ref()?))))
@@ -68,6 +82,37 @@ pub(crate) fn keep(d: &mut Draft<'_>) {
     });
 }
 
+/// What is kept under a name is the Rollout's own: names are taken by others, too.
+fn is_ours(seen: &Observed, kept: &Value) -> bool {
+    let owners = kept
+        .pointer("/metadata/ownerReferences")
+        .and_then(Value::as_array);
+    let mut owners = owners.into_iter().flatten();
+    owners.any(|owner| owner.get("uid").and_then(Value::as_str) == Some(&seen.rollout.uid))
+}
+
+/// True where the name of the stable ReplicaSet is taken: by itself while it goes, or by another.
+fn is_taken(d: &mut Draft<'_>, name: &str) -> bool {
+    let seen = d.seen;
+    if seen.replica_sets.iter().any(|rs| rs.name == name) {
+        d.note(format!(
+            "waiting for ReplicaSet {name} to be gone before it is made again"
+        ));
+        return true;
+    }
+    let Some(Some(named)) = seen.answers.named.get(name) else {
+        return false;
+    };
+    d.note(if named.owner.as_deref() == Some(seen.rollout.uid.as_str()) {
+        format!("ReplicaSet {name} exists already; waiting to see it")
+    } else {
+        format!(
+            "ReplicaSet {name} is not this Rollout's, so the stable version cannot be made again under that name: rename or delete it"
+        )
+    });
+    true
+}
+
 /// Makes the stable ReplicaSet again from what was kept. False where nothing was.
 pub(crate) fn restore(d: &mut Draft<'_>) -> bool {
     let Some(Some(kept)) = d.seen.answers.kept.clone() else {
@@ -76,6 +121,10 @@ pub(crate) fn restore(d: &mut Draft<'_>) -> bool {
     let Some(hash) = d.read().stable_rs.clone() else {
         return false;
     };
+    let name = revision::replica_set_name(&d.seen.rollout.name, &hash);
+    if !is_ours(d.seen, &kept) || is_taken(d, &name) {
+        return false;
+    }
     let Some(template) = kept.pointer("/data/template").filter(|t| t.is_object()) else {
         return false;
     };
@@ -86,7 +135,6 @@ pub(crate) fn restore(d: &mut Draft<'_>) -> bool {
     let plain = PodTemplate::new(template.clone());
     let digest = annotation(TEMPLATE).unwrap_or_else(|| revision::template_digest(&plain));
     let revision = kept.get("revision").and_then(Value::as_u64).unwrap_or(0);
-    let name = revision::replica_set_name(&d.seen.rollout.name, &hash);
     let config = annotation(CONFIG).map(|record| (CONFIG, record));
     let object = replica_set(d, (&name, &hash), (revision, &digest), template, config);
     d.create(NewReplicaSet {

@@ -24,6 +24,7 @@ mod workload;
 
 use canary::lower_canary;
 pub(crate) use selector::text as selector_text;
+pub use workload::outline;
 pub(crate) use workload::with_workload;
 
 /// A third of what an `i32` holds: sums of counts cannot overflow anywhere behind this.
@@ -143,7 +144,7 @@ fn lower_spec(wire: &RolloutSpec, faults: &mut Vec<Fault>) -> Option<Spec> {
         progress_deadline_seconds: deadline,
         progress_deadline_abort: progress_deadline_abort.unwrap_or(false),
         workload,
-        restart_at: restart_at.as_ref().map(|t| t.0),
+        restart_at: restart_at.as_ref().map(|t| whole(t.0)),
         successful_run_history_limit: good,
         unsuccessful_run_history_limit: bad,
         rollback_window: window,
@@ -156,6 +157,11 @@ fn lower_spec(wire: &RolloutSpec, faults: &mut Vec<Fault>) -> Option<Spec> {
         faults,
     );
     Some(spec)
+}
+
+/// A time as the status can hold it: clients cut fractions of seconds.
+fn whole(t: jiff::Timestamp) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(t.as_second()).unwrap_or(t)
 }
 
 /// A count with its default; negative ones and ones beyond reason are faults.

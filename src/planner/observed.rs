@@ -71,10 +71,22 @@ pub struct RolloutSeen {
     pub annotations: Arc<BTreeMap<String, String>>,
     /// The lowered spec, or every fault in it.
     pub spec: Result<Arc<Spec>, Arc<Vec<Fault>>>,
+    /// What can be told of the spec also where it cannot be used.
+    pub outline: Outline,
     /// `serin.dev/template` value of the template: format version and digest (see `revision`).
     pub template_digest: String,
     /// Status as read.
     pub status: Arc<RolloutStatus>,
+}
+
+/// What of a spec counts even where the rest of it is wrong: how many pods there are to be, and whose
+/// template they have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outline {
+    /// `spec.replicas`, 1 where it is absent; `None` where it is no number of pods.
+    pub replicas: Option<u32>,
+    /// `spec.workloadRef`, where it names a known kind.
+    pub workload: Option<WorkloadKey>,
 }
 
 /// A ReplicaSet as the planner needs it. Of an old one at 0 only name, uid, version, hash, revision
@@ -140,6 +152,8 @@ impl ReplicaSetSeen {
 pub struct Answers {
     /// ConfigMaps and Secrets that the template refers to.
     pub configs: BTreeMap<ConfigKey, config::Found>,
+    /// What holds the name of a copy that is to be made; `None` inside where nothing does.
+    pub copies: BTreeMap<ConfigKey, Option<Arc<config::CopySeen>>>,
     /// The stable version's template as it was kept (a ControllerRevision); `None` inside where there
     /// is none.
     pub kept: Option<Option<Arc<Value>>>,
@@ -215,6 +229,8 @@ pub enum Need {
     Kept(String),
     /// A ConfigMap or Secret (`Answers::configs`).
     Config(ConfigKey),
+    /// What holds the name of a copy (`Answers::copies`).
+    Copy(ConfigKey),
     /// The Rollout's full template (`Answers::template`).
     Template,
     /// Proof that absence is real: read the Rollout and its ReplicaSets live (`is_fresh`).
@@ -262,6 +278,10 @@ impl RolloutSeen {
             labels: Arc::new(meta.labels.clone().unwrap_or_default()),
             annotations: Arc::new(meta.annotations.clone().unwrap_or_default()),
             spec: super::lower::lower(rollout).map(Arc::new).map_err(Arc::new),
+            outline: super::lower::outline(
+                rollout.spec.replicas,
+                rollout.spec.workload_ref.as_ref(),
+            ),
             template_digest: digest.unwrap_or_default(),
             status: Arc::new(rollout.status.clone().unwrap_or_default()),
         }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::config::ConfigKey;
 pub use super::services::ServicePatch;
-use super::workload::WorkloadKey;
+use super::workload::{WorkloadKey, WorkloadKind};
 use crate::api::{REPLICAS_BEFORE, RolloutStatus};
 
 /// The decision of one turn for one Rollout.
@@ -60,16 +60,19 @@ pub enum Write {
     },
     /// Keeps the template of the stable version; one of the name is the same.
     KeepTemplate(Box<KeptTemplate>),
-    /// Deletes what was kept under this name.
-    DropTemplate(String),
+    /// Deletes what was kept under this name, where it is ours.
+    DropTemplate(Owned<String>),
     /// Creates a copy of a ConfigMap or Secret; one of the name is the same copy.
     CreateConfig(Box<NewConfig>),
-    /// Deletes a copy of a ConfigMap or Secret, and nothing that is no copy.
-    DeleteConfig(ConfigKey),
+    /// Deletes a copy of a ConfigMap or Secret, and nothing that is no copy of ours. Goes with the
+    /// ReplicaSet that is deleted before it: where that stays, so does the copy.
+    DeleteConfig(Owned<ConfigKey>),
     /// Creates a ReplicaSet of this Rollout.
     CreateReplicaSet(Box<NewReplicaSet>),
     /// Changes size or annotations of one ReplicaSet.
     PatchReplicaSet(ReplicaSetPatch),
+    /// Gives the workload that the Rollout refers to another template: a person's undo.
+    PatchWorkload(PatchWorkload),
     /// Changes the size of the workload that the Rollout refers to.
     ScaleWorkload(ScaleWorkload),
     /// Changes labels and annotations of living pods, all at once; one that is gone is no matter.
@@ -141,6 +144,15 @@ pub enum Write {
     Status(Box<StatusWrite>),
 }
 
+/// Something to be deleted where the Rollout owns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owned<T> {
+    /// Which one.
+    pub what: T,
+    /// Uid of the Rollout.
+    pub owner: String,
+}
+
 /// The template of a stable version, to be kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeptTemplate {
@@ -178,6 +190,33 @@ pub struct ScaleWorkload {
     pub replicas: u32,
     /// Its size before it was ever made smaller, for the record; `None` removes the record.
     pub before: Option<u32>,
+}
+
+/// Another template for the workload that a Rollout refers to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PatchWorkload {
+    /// Which one, in the Rollout's namespace.
+    pub key: WorkloadKey,
+    /// Version decided on.
+    pub version: String,
+    /// RFC 7386 patch of its pod template.
+    pub template: Value,
+}
+
+impl PatchWorkload {
+    /// The RFC 7386 patch, with the resourceVersion it was decided on.
+    pub fn to_json(&self) -> Value {
+        let metadata = serde_json::json!({"resourceVersion": self.version});
+        let template = &self.template;
+        match self.key.kind {
+            WorkloadKind::Deployment | WorkloadKind::ReplicaSet => {
+                serde_json::json!({"metadata": metadata, "spec": {"template": template}})
+            }
+            WorkloadKind::PodTemplate => {
+                serde_json::json!({"metadata": metadata, "template": template})
+            }
+        }
+    }
 }
 
 impl ScaleWorkload {

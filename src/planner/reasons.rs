@@ -83,6 +83,8 @@ pub const RS_ADOPTED: &str = "ReplicaSetAdopted";
 pub const ROLLOUT_RESTARTED: &str = "RolloutRestarted";
 /// Event of ours: a Rollout that is being deleted was held for its workload, and is not any more.
 pub const WORKLOAD_RESTORED: &str = "WorkloadRestored";
+/// Event of ours: a Deployment keeps its pods, because the Rollout is not meant to have as many.
+pub const WORKLOAD_KEPT: &str = "WorkloadKept";
 /// Event of ours: a stable ReplicaSet that somebody deleted is made again.
 pub const STABLE_RESTORED: &str = "StableRestored";
 /// Event of ours: a disruption budget, or a missing right, keeps a pod from being evicted.
@@ -117,7 +119,7 @@ pub fn action(reason: &str) -> &'static str {
     match reason {
         ROLLOUT_UPDATED | ROLLOUT_NOT_COMPLETED => "Update",
         NEW_RS_CREATED | RS_CREATE_ERROR => "Create",
-        SCALING_RS => "Scale",
+        SCALING_RS | WORKLOAD_KEPT => "Scale",
         ROLLOUT_COMPLETED => "Promote",
         ROLLOUT_PAUSED => "Pause",
         ROLLOUT_RESUMED | FREEZE_ENDED => "Resume",

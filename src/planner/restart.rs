@@ -4,13 +4,14 @@
 
 use jiff::Timestamp;
 
-use super::draft::{Draft, after};
+use super::draft::{Draft, after, whole_seconds};
 use super::observed::{Need, Observed, PodSeen, ReplicaSetSeen};
 use super::plan::Event;
 use super::reasons;
 use super::replicas::{Fence, Pair, fenceposts};
 use super::revision::Sets;
 use super::spec::{Bound, Spec};
+use crate::api::status::RestartStatus;
 
 /// Seconds until pods that could not be evicted are tried again, where nothing else happens before.
 const AGAIN: i64 = 30;
@@ -90,61 +91,156 @@ pub(crate) fn forget(d: &mut Draft<'_>) {
     }
 }
 
-/// Evicts what may go now, or says what stands in the way. `base` is how big the strategy wants the
-/// two sides. Comes before sizes, because an eviction changes what sizes are decided on.
-pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>, room: Room, base: Pair) -> Restart {
+/// A restart in this turn: what is to go, and how much room may be made for it.
+pub(crate) struct Stage<'a> {
+    /// Pods made before the restart that may go now.
+    chosen: Vec<&'a PodSeen>,
+    /// All that are left.
+    left: u32,
+    room: Room,
+    /// Sizes with as many pods more as there may be.
+    raised: Pair,
+}
+
+/// What a restart could do now; `None` where none is due or it has just ended. `base` is how big the
+/// strategy wants the two sides.
+pub(crate) fn look<'a>(
+    d: &mut Draft<'a>,
+    sets: &Sets<'_>,
+    room: Room,
+    base: Pair,
+) -> Option<Stage<'a>> {
     let done = d.read().restarted_at.as_ref().map(|t| t.0);
     let Some(at) = due(d.spec, done, d.now()) else {
         if let Some(at) = d.spec.restart_at.filter(|at| *at > d.now()) {
             d.wake.at(at);
         }
-        return Restart::Idle;
+        return None;
     };
-    let Some(pods) = &d.seen.answers.pods else {
-        return Restart::Idle;
-    };
+    let pods = d.seen.answers.pods.as_ref()?;
     let mut sides = vec![Side::of(d, sets.canary, base.canary, pods, at)];
     sides.extend(
         sets.stable
             .map(|stable| Side::of(d, stable, base.stable, pods, at)),
     );
-    let has_old = sides.iter().any(|side| !side.old.is_empty());
-    // The counts on which the phase rests still tell of pods that are gone.
-    let counted = sets
-        .all()
-        .fold(0_u32, |sum, rs| sum.saturating_add(rs.available));
-    if !has_old && counted > count(pods.iter().filter(|p| is_available(d, p))) {
-        d.wake.at(after(d.now(), AGAIN));
-        wake_when_available(d, pods);
-        return Restart::Evicts;
-    }
-    if !has_old {
-        d.next.restarted_at = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at));
-        let text = format!("Every pod made before {at} has been replaced");
-        d.event(Event::normal(reasons::ROLLOUT_RESTARTED, text));
-        return Restart::Idle;
-    }
+    let left = sides.iter().fold(0_u32, |sum, side| {
+        sum.saturating_add(count(side.old.iter()))
+    });
     d.wake.at(after(d.now(), AGAIN));
-    wake_when_available(d, pods);
-    let chosen = victims(d, sets, room, &sides, pods);
-    if !chosen.is_empty() {
-        let names: Vec<&str> = chosen.iter().map(|pod| pod.name.as_str()).collect();
+    if let Some(at) = next_available(d) {
+        d.wake.at(at);
+    }
+    if left == 0 {
+        // The counts on which the phase will rest still tell of pods that are gone.
+        if !d.counts_are_late {
+            end(d, at);
+        }
+        return None;
+    }
+    Some(Stage {
+        chosen: victims(d, sets, room, &sides, pods),
+        left,
+        room,
+        raised: raised(room, base, &sides),
+    })
+}
+
+fn end(d: &mut Draft<'_>, at: Timestamp) {
+    d.next.restarted_at = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at));
+    if let Some(serin) = &mut d.next.serin {
+        serin.restart = None;
+    }
+    let text = format!("Every pod made before {at} has been replaced");
+    d.event(Event::normal(reasons::ROLLOUT_RESTARTED, text));
+}
+
+impl Stage<'_> {
+    /// Sizes that make room, where no pod may be missing; `None` where none are needed.
+    pub(crate) fn surge(&self, d: &mut Draft<'_>) -> Option<Pair> {
+        if self.room.missing > 0 {
+            return None;
+        }
+        if d.spec.paused {
+            d.note(
+                "restart: no pod may be missing and spec.paused keeps another from being made first; it goes on when spec.paused is cleared",
+            );
+            return None;
+        }
+        Some(self.raised)
+    }
+
+    /// Evicts what may go. False where nothing may, or where the same was tried a moment ago and a
+    /// disruption budget said no: what else is to be done does not wait for that.
+    pub(crate) fn evict(&self, d: &mut Draft<'_>) -> bool {
+        if self.chosen.is_empty() {
+            d.note(if self.room.missing > 0 {
+                "restart: waiting for pods to become available before more are evicted"
+            } else {
+                "restart: no pod may be missing, so another is made before one goes"
+            });
+            return false;
+        }
+        let tried = d.read().serin.as_ref().and_then(|s| s.restart.as_ref());
+        let again = tried
+            .filter(|tried| tried.left == i64::from(self.left))
+            .and_then(|tried| Some(after(tried.at.as_ref()?.0, AGAIN)));
+        if let Some(again) = again.filter(|again| *again > d.now()) {
+            d.wake.at(again);
+            d.note("restart: pods are not evicted, by a disruption budget or a missing right; tried again every 30 s");
+            return false;
+        }
+        let names: Vec<&str> = self.chosen.iter().map(|pod| pod.name.as_str()).collect();
         d.note(format!("restart: evicting {}", names.join(", ")));
-        chosen.into_iter().for_each(|pod| d.evict(pod));
+        self.chosen.iter().for_each(|pod| d.evict(pod));
+        let at = Some(whole_seconds(d.now()));
+        d.serin().restart = Some(RestartStatus {
+            left: i64::from(self.left),
+            at,
+        });
+        // On record, or the next turn would try the same.
+        d.is_forced = true;
+        true
+    }
+}
+
+/// Evicts what may go now, or says what stands in the way. Comes before sizes, because an eviction
+/// changes what sizes are decided on.
+pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>, room: Room, base: Pair) -> Restart {
+    let Some(stage) = look(d, sets, room, base) else {
+        return Restart::Idle;
+    };
+    // A way back comes first: what clients had goes on until they have what is known good.
+    let read = d.read();
+    let shown = read.blue_green.as_ref();
+    let shown = shown.and_then(|b| b.active_selector.as_deref());
+    if read.abort == Some(true) && shown != read.stable_rs.as_deref() {
+        d.note("restart: waits until the update has gone back");
+        return Restart::Idle;
+    }
+    if stage.evict(d) {
         return Restart::Evicts;
     }
-    if room.missing > 0 {
-        d.note("restart: waiting for pods to become available before more are evicted");
-        return Restart::Idle;
+    stage.surge(d).map_or(Restart::Idle, Restart::Surge)
+}
+
+/// The same turn with the available pods that there really are: a ReplicaSet's own count is late after
+/// an eviction, and nothing may rest on a pod that is on its way out. `None` where no pods were read,
+/// or nothing is late.
+pub(crate) fn without_late_counts(seen: &Observed) -> Option<Observed> {
+    let pods = seen.answers.pods.as_ref()?;
+    let mut next: Option<Observed> = None;
+    for (i, set) in seen.replica_sets.iter().enumerate() {
+        let mine = pods.iter().filter(|pod| pod.owner == set.uid);
+        let live = count(mine.filter(|pod| is_up(pod, set.min_ready_seconds, seen.now)));
+        if live >= set.available {
+            continue;
+        }
+        let copy = next.get_or_insert_with(|| seen.clone());
+        if let Some(set) = copy.replica_sets.get_mut(i) {
+            set.available = live;
+        }
     }
-    if d.spec.paused {
-        d.note(
-            "restart: no pod may be missing and spec.paused keeps another from being made first; it goes on when spec.paused is cleared",
-        );
-        return Restart::Idle;
-    }
-    d.note("restart: no pod may be missing, so another is made before one goes");
-    Restart::Surge(raised(room, base, &sides))
+    next
 }
 
 /// One side of the update: its ReplicaSet's pods of before and after.
@@ -183,10 +279,14 @@ fn count<T>(items: impl Iterator<Item = T>) -> u32 {
 
 /// Availability by the pod itself, read in this turn: a ReplicaSet's count is late after an eviction.
 fn is_available(d: &Draft<'_>, pod: &PodSeen) -> bool {
+    is_up(pod, d.spec.min_ready_seconds, d.now())
+}
+
+fn is_up(pod: &PodSeen, min_ready: u32, now: Timestamp) -> bool {
     pod.is_active
         && pod
             .ready_since
-            .is_some_and(|since| available_at(since, d.spec.min_ready_seconds) <= d.now())
+            .is_some_and(|since| available_at(since, min_ready) <= now)
 }
 
 /// When a pod that is ready since then is available for certain: times of objects are cut to whole
@@ -198,17 +298,14 @@ fn available_at(since: Timestamp, min_ready: u32) -> Timestamp {
     }
 }
 
-fn wake_when_available(d: &mut Draft<'_>, pods: &[PodSeen]) {
-    let due = pods
-        .iter()
-        .filter(|p| p.is_active)
-        .filter_map(|p| p.ready_since)
+/// When the next of the pods that are ready becomes available.
+fn next_available(d: &Draft<'_>) -> Option<Timestamp> {
+    let pods = d.seen.answers.pods.iter().flatten();
+    pods.filter(|pod| pod.is_active)
+        .filter_map(|pod| pod.ready_since)
         .map(|since| available_at(since, d.spec.min_ready_seconds))
         .filter(|at| *at > d.now())
-        .min();
-    if let Some(at) = due {
-        d.wake.at(at);
-    }
+        .min()
 }
 
 /// The pods that go now. Those that are not available cost nothing. Of the others as many as are
@@ -252,9 +349,11 @@ fn victims<'a>(
     chosen
 }
 
-/// Sizes with as many more pods as there may be, on the side that has old ones.
+/// Sizes with as many more pods as there may be, on the side that has old ones. A side that is to be
+/// empty gets none: its old pods go anyway.
 fn raised(room: Room, base: Pair, sides: &[Side<'_>]) -> Pair {
     let more = |side: Option<&Side<'_>>| {
+        let side = side.filter(|side| side.base > 0);
         let old = side.map_or(0, |s| count(s.old.iter()));
         old.min(room.extra)
     };

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::observed::{Need, Observed, ReplicaSetSeen};
+use super::observed::{Need, Observed, ReplicaSetSeen, RolloutSeen};
 use crate::api::{POD_HASH_LABEL, PodTemplate, canary::CanaryStep, published::published};
 
 /// Format of `serin.dev/template`; another format is "not recognised", never "different".
@@ -204,6 +204,15 @@ pub fn find(seen: &Observed) -> Found<'_> {
         return Found::Missing;
     }
     find_foreign(seen, &sets)
+}
+
+/// The recorded digest of the version on record, which stands where the present template cannot be told.
+pub(crate) fn running(rollout: &RolloutSeen, sets: &[ReplicaSetSeen]) -> Option<String> {
+    let current = rollout.status.current_pod_hash.as_ref()?;
+    let mut sets = sets.iter().filter(|set| !set.is_deleting);
+    let set = sets.find(|set| set.hash == *current)?;
+    let digest = set.template_digest.as_deref()?.split(',').next()?;
+    Some(digest.to_owned())
 }
 
 /// True when a recorded value of `serin.dev/template` names this digest. There are several, with

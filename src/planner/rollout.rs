@@ -16,7 +16,9 @@ use super::plan::{Event, NewReplicaSet, Note, Plan};
 use super::reasons;
 use super::revision::{self, Found, Sets};
 use super::spec::Strategy;
-use super::{blue_green, canary, config, fast_track, kept, roles, services, status, workload};
+use super::{
+    blue_green, canary, config, fast_track, kept, restart, roles, services, status, workload,
+};
 use crate::api::{
     API_VERSION, CONFIG, COPIED, DECISION, DESIRED_REPLICAS, POD_HASH_LABEL, REVISION,
     REVISION_HISTORY, TEMPLATE,
@@ -33,6 +35,14 @@ use crate::api::{
 /// For the same `seen` the same plan; between now and the plan's wake the same effects; nothing at
 /// all when nothing is to be done.
 pub fn plan_rollout(seen: &Observed) -> Plan {
+    // Where pods were read, nothing rests on counts that lag behind them.
+    match restart::without_late_counts(seen) {
+        Some(seen) => plan_on(&seen, true),
+        None => plan_on(seen, false),
+    }
+}
+
+fn plan_on(seen: &Observed, counts_are_late: bool) -> Plan {
     if seen.rollout.is_deleting {
         if let Some(plan) = workload::restore(seen) {
             return plan;
@@ -56,11 +66,14 @@ pub fn plan_rollout(seen: &Observed) -> Plan {
         return idle(seen, &format!("cannot plan before this is known: {need:?}"));
     }
     let mut d = Draft::new(seen, spec);
+    d.counts_are_late = counts_are_late;
     if command::take(&mut d) {
         d.note("took a command; acting on it next");
         return d.finish();
     }
     services::check(&mut d);
+    workload::check(&mut d);
+    config::check(&mut d);
     workload::record(&mut d);
     config::look_again(&mut d);
     match revision::find(seen) {
@@ -68,7 +81,12 @@ pub fn plan_rollout(seen: &Observed) -> Plan {
         Found::Hold(why) => status::hold(&mut d, &why),
         // Nothing begins for a spec that leads nowhere.
         Found::Missing if !d.faults.is_empty() => return refused(seen, &d),
-        Found::Missing => create(&mut d),
+        Found::Missing => {
+            create(&mut d);
+            if !d.faults.is_empty() {
+                return refused(seen, &d);
+            }
+        }
         Found::Known(canary) => found(&mut d, canary),
         Found::Adopt(canary) => {
             adopt(&mut d, canary);
@@ -241,7 +259,9 @@ fn create(d: &mut Draft<'_>) {
         return;
     };
     let revision = revision::revision_of(seen, None);
-    let (template, record) = config::keep(d, &hash, template.value());
+    let Some((template, record)) = config::keep(d, &hash, template.value()) else {
+        return;
+    };
     let config = record.map(|record| (CONFIG, record));
     let digest = &seen.rollout.template_digest;
     let object = replica_set(d, (&name, &hash), (revision, digest), &template, config);

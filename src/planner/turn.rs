@@ -2,9 +2,10 @@
 //! stops at the first hard failure and folds it into the status. Both shells use it, so a crash
 //! after effect k is "stop calling". Knows no clock and no client.
 
+use super::command;
 use super::draft::whole_seconds;
 use super::observed::{Need, Observed};
-use super::plan::{Effect, Event, Outcome, Plan, StatusWrite, Wake, Write};
+use super::plan::{Effect, Event, NewConfig, Outcome, Plan, StatusWrite, Wake, Write};
 use super::reasons;
 use super::status::{condition, set_condition, set_ours};
 
@@ -78,6 +79,11 @@ impl<'a> Turn<'a> {
                 }
             }
             Outcome::Exists => self.exists(&effect.write),
+            Outcome::Conflict | Outcome::Refused(_) | Outcome::Failed(_)
+                if matches!(effect.write, Write::DeleteReplicaSet { .. }) =>
+            {
+                self.stays(&effect.write, outcome);
+            }
             Outcome::Conflict if is_housekeeping(&effect.write) => self.end.replan = true,
             Outcome::Conflict => self.stop_and_replan(),
             Outcome::Unknown(why) => {
@@ -85,6 +91,9 @@ impl<'a> Turn<'a> {
                 self.end.failure = Some(why);
                 self.queue.clear();
                 self.plan.events.clear();
+            }
+            Outcome::Refused(why) if matches!(effect.write, Write::PatchWorkload(_)) => {
+                self.refused_command(&effect.write, &why);
             }
             // A budget of somebody else: the plan's wake tries again.
             Outcome::Refused(why) if matches!(effect.write, Write::EvictPod { .. }) => {
@@ -118,8 +127,9 @@ impl<'a> Turn<'a> {
                 self.end.needs.push(Need::Named(set.name.clone()));
                 self.stop_and_replan();
             }
-            // Copies have names of their contents.
-            Write::CreateConfig(_) | Write::KeepTemplate(_) => {}
+            Write::CreateConfig(copy) => self.copies_exist(copy),
+            // It was looked at before; whose it is counts when it is used.
+            Write::KeepTemplate(_) => {}
             Write::CreateRun(run) => {
                 let name = run.metadata.name.clone().unwrap_or_default();
                 self.end.needs.push(Need::Run(name));
@@ -134,6 +144,7 @@ impl<'a> Turn<'a> {
             | Write::PatchReplicaSet(_)
             | Write::DropTemplate(_)
             | Write::DeleteConfig(_)
+            | Write::PatchWorkload(_)
             | Write::ScaleWorkload(_)
             | Write::PatchPods(_)
             | Write::EvictPod { .. }
@@ -147,6 +158,46 @@ impl<'a> Turn<'a> {
             | Write::DeleteExperiment { .. }
             | Write::Status(_) => self.stop_and_replan(),
         }
+    }
+
+    /// An old ReplicaSet could not be deleted: what it refers to stays with it.
+    fn stays(&mut self, write: &Write, outcome: Outcome) {
+        while let Some(Effect {
+            write: Write::DeleteConfig(_),
+            ..
+        }) = self.queue.front()
+        {
+            self.queue.pop_front();
+        }
+        match outcome {
+            Outcome::Refused(why) | Outcome::Failed(why) => self.complain(write, &why),
+            Outcome::Conflict | Outcome::Done { .. } | Outcome::Exists | Outcome::Unknown(_) => {
+                self.end.replan = true
+            }
+        }
+    }
+
+    /// Copies are made under names of their contents: whose they are must be seen, all at once.
+    fn copies_exist(&mut self, first: &NewConfig) {
+        self.end.needs.push(Need::Copy(first.key.clone()));
+        for effect in &self.queue {
+            if let Write::CreateConfig(copy) = &effect.write {
+                self.end.needs.push(Need::Copy(copy.key.clone()));
+            }
+        }
+        self.stop_and_replan();
+    }
+
+    /// What a command asks of another object was refused for good: that is what becomes of it.
+    fn refused_command(&mut self, write: &Write, why: &str) {
+        let why = format!("could not {}: {}", described(write), short(why));
+        let mut told = None;
+        for effect in &mut self.queue {
+            if let Write::PatchRollout { patch, .. } = &mut effect.write {
+                told = command::refuse(patch, &why);
+            }
+        }
+        self.plan.events.extend(told);
     }
 
     /// A pod that stays for now is no failure.
@@ -181,6 +232,7 @@ impl<'a> Turn<'a> {
                 | Write::KeepTemplate(_)
                 | Write::DropTemplate(_)
                 | Write::DeleteConfig(_)
+                | Write::PatchWorkload(_)
                 | Write::ScaleWorkload(_)
                 | Write::PatchPods(_)
                 | Write::EvictPod { .. }
@@ -247,6 +299,7 @@ fn is_housekeeping(write: &Write) -> bool {
         | Write::DeleteExperiment { .. }
         | Write::TerminateRun { .. } => true,
         Write::PatchRollout { .. }
+        | Write::PatchWorkload(_)
         | Write::CreateConfig(_)
         | Write::CreateReplicaSet(_)
         | Write::PatchReplicaSet(_)
@@ -262,10 +315,11 @@ fn described(write: &Write) -> String {
     match write {
         Write::PatchPods(pods) => format!("change labels and annotations of {} pods", pods.len()),
         Write::KeepTemplate(kept) => format!("keep the stable template as {:?}", kept.name),
-        Write::DropTemplate(name) => format!("delete the kept template {name:?}"),
+        Write::DropTemplate(kept) => format!("delete the kept template {:?}", kept.what),
         Write::CreateConfig(copy) => format!("create {}", copy.key),
-        Write::DeleteConfig(key) => format!("delete {key}"),
+        Write::DeleteConfig(copy) => format!("delete {}", copy.what),
         Write::ScaleWorkload(scale) => format!("scale {} to {}", scale.key, scale.replicas),
+        Write::PatchWorkload(patch) => format!("give {} its former template", patch.key),
         Write::EvictPod { name, .. } => format!("evict pod {name:?}"),
         Write::DeleteReplicaSet { name, .. } => format!("delete old replica set {name:?}"),
         Write::DeleteRun { name, .. } => format!("delete old analysis run {name:?}"),
@@ -350,6 +404,7 @@ fn folded(write: &Write, why: &str) -> Option<(&'static str, String)> {
             ),
         )),
         Write::PatchRollout { .. }
+        | Write::PatchWorkload(_)
         | Write::KeepTemplate(_)
         | Write::DropTemplate(_)
         | Write::DeleteConfig(_)

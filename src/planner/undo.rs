@@ -1,5 +1,6 @@
 //! Going back to a former revision by one command: `serin.dev/undo=true`, `=REVISION`, and `,fast`
-//! for without steps, pauses and gates. The template comes out of that revision's ReplicaSet. Knows
+//! for without steps, pauses and gates. The template comes out of that revision's ReplicaSet, and
+//! goes to where the Rollout has its template: into its spec, or into the workload it refers to. Knows
 //! no strategy; which ReplicaSet the template then belongs to is told by `revision::find`.
 
 use serde_json::Value;
@@ -7,9 +8,9 @@ use serde_json::Value;
 use super::command::{Judgement, LastCommand};
 use super::draft::Draft;
 use super::observed::{Need, Observed, ReplicaSetSeen};
-use super::plan::Event;
+use super::plan::{Event, PatchWorkload};
 use super::revision::{self, Sets};
-use super::{reasons, roles};
+use super::{reasons, roles, workload};
 use crate::api::UNDO;
 use crate::api::patch::to_merge_patch;
 
@@ -71,6 +72,7 @@ pub(crate) fn needs(seen: &Observed) -> Vec<Need> {
         return vec![];
     };
     match parse(value).and_then(|request| target(seen, request)) {
+        Ok(_) if workload::is_lost(seen) => vec![],
         Ok(rs) => vec![Need::Template, Need::ReplicaSetTemplate(rs.name.clone())],
         Err(_) => vec![],
     }
@@ -89,19 +91,33 @@ fn template_back(d: &mut Draft<'_>, value: &str) -> Result<(String, bool), Strin
     let seen = d.seen;
     let request = parse(value)?;
     let rs = target(seen, request)?;
+    let present = workload::template(seen).ok_or("the present template cannot be read")?;
     let answers = &seen.answers;
     let stored = answers.replica_set_templates.get(&rs.name);
     let stored = stored
         .filter(|t| t.is_object())
         .ok_or_else(|| format!("the template of ReplicaSet {} cannot be read", rs.name))?;
-    let present = answers.template.as_ref();
-    let present = present.ok_or("spec.template cannot be read: is there a workloadRef?")?;
     let revision = rs.revision;
     let own = roles::own_template(rs, stored);
     let back = without_nulls(&revision::written(&own));
-    let patch = to_merge_patch(present.value(), &back)
-        .ok_or_else(|| format!("spec.template is that of revision {revision} already"))?;
-    d.spec_patch.insert("template".into(), patch);
+    match (to_merge_patch(present.value(), &back), workload::used(seen)) {
+        (Some(patch), None) => {
+            d.spec_patch.insert("template".into(), patch);
+        }
+        (None, None) => {
+            return Err(format!(
+                "spec.template is that of revision {revision} already"
+            ));
+        }
+        // Where the template lives, as existing clients do it (K9): the Rollout has none.
+        (Some(template), Some((key, there))) => d.give_back(PatchWorkload {
+            key: key.clone(),
+            version: there.version.clone(),
+            template,
+        }),
+        // Done before a crash, and not put down yet.
+        (None, Some(_)) => {}
+    }
     // As with promote=full, a person in a hurry lets a frozen update go on.
     if request.is_fast && d.spec.paused {
         d.spec_patch.insert("paused".into(), Value::Bool(false));

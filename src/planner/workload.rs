@@ -9,12 +9,16 @@ use serde_json::Value;
 use super::draft::{Draft, after};
 use super::fault::Fault;
 use super::lower;
-use super::observed::{Need, Observed, RolloutSeen};
-use super::plan::{Effect, Event, Note, Plan, ScaleWorkload, StatusWrite, Write};
+use super::observed::{Need, Observed, ReplicaSetSeen, RolloutSeen};
+use super::plan::{Event, ScaleWorkload};
 use super::reasons;
 use super::revision::{self, Sets};
 use super::spec::Spec;
-use crate::api::{FINALIZER, PodTemplate, REPLICAS_BEFORE, RESTORE_ON_DELETE, WORKLOAD_GENERATION};
+use crate::api::{PodTemplate, REPLICAS_BEFORE, WORKLOAD_GENERATION};
+
+mod restore;
+
+pub(crate) use restore::restore;
 
 /// Kinds that a Rollout may refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -158,12 +162,12 @@ pub enum Found {
 /// What must be known before anything else: the workload that the Rollout takes its template from, or
 /// whose size is to be restored.
 pub(crate) fn needs(seen: &Observed) -> Option<Need> {
-    let workload = reference(seen)?;
-    if seen.rollout.is_deleting && !is_held(seen) {
-        return None;
-    }
+    let key = match seen.rollout.is_deleting {
+        true => restore::restored(seen)?,
+        false => &reference(seen)?.key,
+    };
     let is_known = seen.answers.workload.is_some();
-    (!is_known).then(|| Need::Workload(workload.key.clone()))
+    (!is_known).then(|| Need::Workload(key.clone()))
 }
 
 fn reference(seen: &Observed) -> Option<&Workload> {
@@ -177,6 +181,11 @@ fn there(seen: &Observed) -> Option<&Arc<WorkloadSeen>> {
     }
 }
 
+/// The workload that the template comes from, as it was read.
+pub(crate) fn used(seen: &Observed) -> Option<(&WorkloadKey, &WorkloadSeen)> {
+    Some((&reference(seen)?.key, there(seen)?))
+}
+
 /// The full pod template of this turn: the workload's, or the Rollout's own.
 pub(crate) fn template(seen: &Observed) -> Option<&PodTemplate> {
     if reference(seen).is_some() {
@@ -185,9 +194,15 @@ pub(crate) fn template(seen: &Observed) -> Option<&PodTemplate> {
     seen.answers.template.as_ref()
 }
 
-/// The Rollout with the template and selector of what it refers to, or with the faults of that. Called
-/// by whoever observes, so that the planner sees one shape only; nothing of it is ever written back.
-pub fn resolved(rollout: RolloutSeen, found: Option<&Found>) -> RolloutSeen {
+/// The Rollout with the template and selector of what it refers to, or with the faults of that. Where
+/// the workload is not there any more, what runs stays what it is: its ReplicaSets have templates of
+/// their own. Called by whoever observes, so that the planner sees one shape only; nothing of it is
+/// ever written back.
+pub fn resolved(
+    rollout: RolloutSeen,
+    sets: &[ReplicaSetSeen],
+    found: Option<&Found>,
+) -> RolloutSeen {
     let Ok(spec) = &rollout.spec else {
         return rollout;
     };
@@ -198,37 +213,68 @@ pub fn resolved(rollout: RolloutSeen, found: Option<&Found>) -> RolloutSeen {
     if rollout.is_deleting {
         return rollout;
     }
-    let path = "spec.workloadRef";
-    let refuse = |message: String| {
-        let name = format!("{:?}", workload.key.name);
-        Err(Arc::new(vec![Fault::invalid(path, name, message)]))
-    };
     let (spec, digest) = match found {
-        Found::Absent => {
-            let message = format!(
-                "{} is not found in this namespace: create it, or correct the name",
-                workload.key
-            );
-            (refuse(message), String::new())
-        }
-        Found::Refused(why) => {
-            let message = format!(
-                "{} cannot be read: {why}; the controller needs the right to get it",
-                workload.key
-            );
-            (refuse(message), String::new())
-        }
         Found::There(seen) => {
             let spec = lower::with_workload(spec, &workload.key, seen);
             let digest = revision::template_digest(&seen.template);
             (spec.map(Arc::new).map_err(Arc::new), digest)
         }
+        Found::Absent | Found::Refused(_) => match revision::running(&rollout, sets) {
+            Some(digest) => (Ok(Arc::new(running_spec(&rollout, spec))), digest),
+            None => {
+                let faults = fault(&workload.key, found).into_iter().collect();
+                (Err(Arc::new(faults)), String::new())
+            }
+        },
     };
     RolloutSeen {
         spec,
         template_digest: digest,
         ..rollout
     }
+}
+
+/// The spec with the selector that was in use, for looking at what is there: nothing is made by it.
+fn running_spec(rollout: &RolloutSeen, spec: &Spec) -> Spec {
+    let known = rollout.status.selector.clone().unwrap_or_default();
+    Spec {
+        selector_text: match spec.selector_text.is_empty() {
+            true => known,
+            false => spec.selector_text.clone(),
+        },
+        ..spec.clone()
+    }
+}
+
+fn fault(key: &WorkloadKey, found: &Found) -> Option<Fault> {
+    let message = match found {
+        Found::There(_) => return None,
+        Found::Absent => {
+            format!("{key} is not found in this namespace: create it, or correct the name")
+        }
+        Found::Refused(why) => {
+            format!("{key} cannot be read: {why}; the controller needs the right to get it")
+        }
+    };
+    let name = format!("{:?}", key.name);
+    Some(Fault::invalid("spec.workloadRef", name, message))
+}
+
+/// A workload that is lost is told, and starts nothing; sizes, commands and the way back go on.
+pub(crate) fn check(d: &mut Draft<'_>) {
+    let found = d.seen.answers.workload.as_ref();
+    let (Some(workload), Some(found)) = (reference(d.seen), found) else {
+        return;
+    };
+    if let Some(fault) = fault(&workload.key, found) {
+        d.faults.push(fault);
+        d.wake.at(after(d.now(), AGAIN));
+    }
+}
+
+/// True where there is no template now, because the workload is not there.
+pub(crate) fn is_lost(seen: &Observed) -> bool {
+    reference(seen).is_some() && may_come(seen)
 }
 
 /// True when a look again is worth while although the spec cannot be used.
@@ -245,6 +291,10 @@ pub(crate) const AGAIN: i64 = 20;
 /// Records which generation of the workload is in use, and holds the Rollout where its end is to
 /// restore the workload.
 pub(crate) fn record(d: &mut Draft<'_>) {
+    restore::hold(d);
+    if is_lost(d.seen) {
+        return;
+    }
     let generation = there(d.seen).map(|w| w.generation.to_string());
     let annotations = &d.seen.rollout.annotations;
     if annotations.get(WORKLOAD_GENERATION) != generation.as_ref() {
@@ -252,28 +302,6 @@ pub(crate) fn record(d: &mut Draft<'_>) {
             .insert(WORKLOAD_GENERATION.to_owned(), generation.clone());
     }
     d.next.workload_observed_generation = generation;
-    let held = is_held(d.seen);
-    let wanted = wants_restore(d.seen);
-    if held == wanted {
-        return;
-    }
-    let mut finalizers = d.seen.rollout.finalizers.clone();
-    finalizers.retain(|f| f != FINALIZER);
-    if wanted {
-        finalizers.push(FINALIZER.to_owned());
-    }
-    d.finalizers = Some(finalizers);
-}
-
-fn is_held(seen: &Observed) -> bool {
-    seen.rollout.finalizers.iter().any(|f| f == FINALIZER)
-}
-
-/// `serin.dev/restore-on-delete` is set and there is something to restore.
-fn wants_restore(seen: &Observed) -> bool {
-    let asked = seen.rollout.annotations.get(RESTORE_ON_DELETE);
-    let is_deployment = reference(seen).is_some_and(|w| w.key.kind == WorkloadKind::Deployment);
-    asked.is_some_and(|value| value == "true") && is_deployment
 }
 
 /// Takes pods from the Deployment, as far as the Rollout has pods in their place: at every revision,
@@ -300,6 +328,15 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
         ScaleDown::OnSuccess => 0,
         ScaleDown::Progressively => replicas.saturating_sub(have),
     };
+    if target < seen.replicas
+        && let Some(why) = too_small(d, sets, &workload.key, seen)
+    {
+        // Said once, when it would have been done, and to whoever asks after that.
+        if have >= replicas && is_moving_in(d, sets) {
+            d.event(Event::warning(reasons::WORKLOAD_KEPT, why.clone()));
+        }
+        return d.note(why);
+    }
     let target = if target <= seen.replicas {
         target
     } else if is_moving_in(d, sets) {
@@ -313,6 +350,26 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
     if target != seen.replicas {
         resize(d, &workload.key, seen, target);
     }
+}
+
+/// Why the Deployment keeps its pods: the Rollout is not meant to have as many, so that to take them
+/// would leave less than there was. Once it has taken over, its size is its own affair: an autoscaler
+/// may have made it smaller, and what a manifest brings back then is a version that nobody judged.
+fn too_small(
+    d: &Draft<'_>,
+    sets: &Sets<'_>,
+    key: &WorkloadKey,
+    seen: &WorkloadSeen,
+) -> Option<String> {
+    let size = seen.before.unwrap_or(0).max(seen.replicas);
+    let is_taking_over = seen.before.is_none() || is_moving_in(d, sets);
+    let replicas = d.spec.replicas;
+    let is_too_small = replicas < size || (d.spec.replicas_unset && size > 1);
+    (is_taking_over && is_too_small).then(|| {
+        format!(
+            "{key} has {size} pods and spec.replicas is {replicas}: nothing is taken from it; set spec.replicas to {size}, or scale {key} down to {replicas} first"
+        )
+    })
 }
 
 /// The first revision is still on its way to its first full size.
@@ -337,106 +394,6 @@ fn resize(d: &mut Draft<'_>, key: &WorkloadKey, seen: &WorkloadSeen, replicas: u
         replicas,
         before: Some(seen.before.unwrap_or(0).max(seen.replicas)),
     });
-}
-
-/// The Rollout is being deleted and held: the Deployment gets its pods back first, and the Rollout's
-/// go only when those are available. Taking the annotation away ends the wait at once.
-pub(crate) fn restore(seen: &Observed) -> Option<Plan> {
-    if !is_held(seen) {
-        return None;
-    }
-    let wanted = seen.rollout.spec.as_ref().map_or(0, |spec| spec.replicas);
-    let ready = |why: String| Some(let_go(seen, why));
-    if !wants_restore(seen) {
-        return ready(format!("{RESTORE_ON_DELETE} is not asked for any more"));
-    }
-    let Some(workload) = reference(seen) else {
-        return ready("there is no Deployment to restore".to_owned());
-    };
-    let key = &workload.key;
-    match seen.answers.workload.as_ref() {
-        None => None,
-        Some(Found::Absent) => ready(format!("{key} is gone: there is nothing to restore")),
-        Some(Found::Refused(why)) => Some(waiting(seen, format!("{key} cannot be read: {why}"))),
-        Some(Found::There(found)) if found.replicas < wanted => {
-            let mut plan = waiting(seen, format!("{key} gets its {wanted} pods back"));
-            let write = Write::ScaleWorkload(ScaleWorkload {
-                key: key.clone(),
-                version: found.version.clone(),
-                from: found.replicas,
-                replicas: wanted,
-                before: None,
-            });
-            let text = format!("Scaled up {key} from {} to {wanted}", found.replicas);
-            plan.events.push(Event::normal(reasons::SCALING_RS, text));
-            plan.effects.insert(
-                0,
-                Effect {
-                    write,
-                    disruptive: false,
-                },
-            );
-            Some(plan)
-        }
-        Some(Found::There(found)) if found.available < wanted => {
-            let text = format!("{key} has {} of {wanted} pods available", found.available);
-            Some(waiting(seen, text))
-        }
-        Some(Found::There(_)) => ready(format!("{key} has its {wanted} pods back")),
-    }
-}
-
-/// Looks again, and says in the status what is waited for and how to end the wait.
-fn waiting(seen: &Observed, why: String) -> Plan {
-    let mut next = (*seen.rollout.status).clone();
-    let message = format!(
-        "being deleted: {why}; to delete at once: kubectl annotate rollout {} {RESTORE_ON_DELETE}-",
-        seen.rollout.name
-    );
-    next.phase = Some(reasons::PHASE_PROGRESSING.to_owned());
-    next.message = Some(message.clone());
-    let mut plan = Plan {
-        notes: vec![Note(message)],
-        urgent: true,
-        ..Plan::default()
-    };
-    plan.wake.at(after(seen.now, 5));
-    if next != *seen.rollout.status {
-        let write = StatusWrite {
-            before: Arc::clone(&seen.rollout.status),
-            after: next.clone(),
-            version: seen.rollout.version.clone(),
-        };
-        plan.effects.push(Effect {
-            write: Write::Status(Box::new(write)),
-            disruptive: false,
-        });
-    }
-    plan.status = next;
-    plan
-}
-
-fn let_go(seen: &Observed, why: String) -> Plan {
-    let mut finalizers = seen.rollout.finalizers.clone();
-    finalizers.retain(|f| f != FINALIZER);
-    let write = Write::PatchRollout {
-        patch: serde_json::json!({"metadata": {"finalizers": finalizers}}),
-        version: seen.rollout.version.clone(),
-    };
-    let mut plan = Plan {
-        status: (*seen.rollout.status).clone(),
-        notes: vec![Note(why.clone())],
-        urgent: true,
-        ..Plan::default()
-    };
-    plan.events
-        .push(Event::normal(reasons::WORKLOAD_RESTORED, why));
-    // The Rollout's pods go with it: it rests on what was read in this very turn.
-    plan.effects.push(Effect {
-        write,
-        disruptive: true,
-    });
-    plan
 }
 
 /// The spec with what the workload gives: template labels and, where the Rollout names none, selector.

@@ -219,8 +219,14 @@ impl World<'_> {
             Verb::Config { name, data } => {
                 let kind = ConfigKind::ConfigMap;
                 let key = ConfigKey { kind, name };
-                if let Some(object) = self.cluster.configs.get_mut(&key) {
-                    apply_merge_patch(object, &json!({ "data": data }));
+                match data {
+                    Some(data) => {
+                        let object = self.cluster.configs.entry(key).or_insert_with(|| json!({}));
+                        apply_merge_patch(object, &json!({ "data": data }));
+                    }
+                    None => {
+                        self.cluster.configs.remove(&key);
+                    }
                 }
             }
             Verb::Service { name, patch } => {

@@ -20,7 +20,7 @@ use crate::planner::freeze::Window;
 use crate::planner::lower;
 use crate::planner::observed::{ReplicaSetSeen, RolloutSeen, ServiceSeen, TemplateRef};
 use crate::planner::plan::{
-    NewReplicaSet, Outcome, ReplicaSetPatch, ScaleWorkload, ServicePatch, StatusWrite, Write,
+    NewReplicaSet, Outcome, ReplicaSetPatch, ServicePatch, StatusWrite, Write,
 };
 use crate::planner::revision;
 use crate::planner::spec::Meta;
@@ -219,8 +219,8 @@ impl Cluster {
                     .insert(kept.name.clone(), Arc::clone(&kept.object));
                 gone("")
             }
-            Write::DropTemplate(name) => {
-                self.kept.remove(name);
+            Write::DropTemplate(kept) => {
+                self.kept.remove(&kept.what);
                 gone("")
             }
             Write::CreateConfig(copy) => {
@@ -231,11 +231,12 @@ impl Cluster {
                     .insert(copy.key.clone(), Value::clone(&copy.object));
                 gone("")
             }
-            Write::DeleteConfig(key) => {
-                self.configs.remove(key);
+            Write::DeleteConfig(copy) => {
+                self.configs.remove(&copy.what);
                 gone("")
             }
-            Write::ScaleWorkload(scale) => self.scale_workload(scale),
+            Write::ScaleWorkload(scale) => self.change_workload(&scale.version, &scale.to_json()),
+            Write::PatchWorkload(patch) => self.change_workload(&patch.version, &patch.to_json()),
             Write::PatchPods(pods) => self.patch_pods(pods),
             Write::EvictPod { name, uid } => self.evict(now, name, uid, queue),
             Write::DeleteReplicaSet { name, uid, version } => {
@@ -426,15 +427,15 @@ impl Cluster {
         apply_merge_patch(object, &after);
     }
 
-    fn scale_workload(&mut self, scale: &ScaleWorkload) -> Outcome {
+    fn change_workload(&mut self, decided_on: &str, patch: &Value) -> Outcome {
         let version = self.workload.as_ref().and_then(|w| {
             let version = w.pointer("/metadata/resourceVersion")?;
             version.as_str().map(str::to_owned)
         });
-        if version.as_deref() != Some(&scale.version) {
+        if version.as_deref() != Some(decided_on) {
             return Outcome::Conflict;
         }
-        self.patch_workload(&scale.to_json());
+        self.patch_workload(patch);
         Outcome::Done {
             version: String::new(),
         }
@@ -792,6 +793,7 @@ fn lowered(object: &api::Rollout) -> Rollout {
         labels: Arc::new(meta.labels.clone().unwrap_or_default()),
         annotations: Arc::new(meta.annotations.clone().unwrap_or_default()),
         spec: lower::lower(object).map(Arc::new).map_err(Arc::new),
+        outline: lower::outline(object.spec.replicas, object.spec.workload_ref.as_ref()),
         template_digest: revision::template_digest(&template),
         status: Arc::new(object.status.clone().unwrap_or_default()),
     };

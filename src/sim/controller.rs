@@ -16,6 +16,7 @@ use crate::planner::analysis::job::{JobCall, JobSeen};
 use crate::planner::analysis::{
     Answer, ResolvedArgs, RunObserved, RunPlan, Task, TaskKey, plan_analysis,
 };
+use crate::planner::config::CopySeen;
 use crate::planner::observed::{Answers, Named, Need, Observed, ServiceSeen};
 use crate::planner::plan::{Event, Outcome, Plan, ServicePatch, Write};
 use crate::planner::services::{named, release};
@@ -274,8 +275,12 @@ impl World<'_> {
         let mut seen = self.snapshot(live)?;
         let mut wanted = std::mem::take(&mut self.controller.asked);
         for _ in 0..8 {
-            let rollout = workload::resolved(seen.rollout, seen.answers.workload.as_ref());
-            seen.rollout = config::resolved(rollout, &seen.answers);
+            let rollout = workload::resolved(
+                seen.rollout,
+                &seen.replica_sets,
+                seen.answers.workload.as_ref(),
+            );
+            seen.rollout = config::resolved(rollout, &seen.replica_sets, &seen.answers);
             wanted.extend(needs(&seen));
             if wanted.is_empty() {
                 return Some(seen);
@@ -368,6 +373,10 @@ impl World<'_> {
             Need::Config(key) => {
                 let found = cluster.config_seen(key);
                 answers.configs.insert(key.clone(), found);
+            }
+            Need::Copy(key) => {
+                let found = cluster.configs.get(key).map(|o| Arc::new(CopySeen::of(o)));
+                answers.copies.insert(key.clone(), found);
             }
             Need::Workload(_) => answers.workload = Some(cluster.workload_seen()),
             Need::Template => {
@@ -498,6 +507,7 @@ impl World<'_> {
             | Write::CreateConfig(_)
             | Write::DeleteConfig(_)
             | Write::ScaleWorkload(_)
+            | Write::PatchWorkload(_)
             | Write::PatchPods(_)
             | Write::CreateService(_)
             | Write::DeleteService { .. }

@@ -59,12 +59,12 @@ pub enum Verb {
     Patch(Value),
     /// Any merge patch of its status.
     PatchStatus(Value),
-    /// The data of a ConfigMap is changed.
+    /// The data of a ConfigMap is changed, or all of it is gone.
     Config {
         /// Its name.
         name: String,
-        /// A merge patch of its data.
-        data: Value,
+        /// A merge patch of its data; `None` deletes it.
+        data: Option<Value>,
     },
     /// A Service is changed by somebody.
     Service {
@@ -262,14 +262,22 @@ fn verb_of(fields: &Fields<'_>, name: &str, faults: &mut Vec<Fault>) -> Option<V
         "patchStatus" if value.is_object() => Some(Verb::PatchStatus(value.clone())),
         "patch" | "patchStatus" => refuse(&path, "must be a merge patch (an object)", faults),
         "config" => {
-            let inner = Fields::new(&path, value, &["name", "data"], faults);
+            let inner = Fields::new(&path, value, &["name", "data", "gone"], faults);
             let name = inner.text("name", faults);
-            match (name, inner.get("data")) {
-                (Some(name), Some(data)) if data.is_object() => Some(Verb::Config {
+            let is_gone = inner.get("gone") == Some(&Value::Bool(true));
+            let data = inner
+                .get("data")
+                .filter(|data| data.is_object() && !is_gone);
+            match name {
+                Some(name) if data.is_some() || is_gone => Some(Verb::Config {
                     name,
-                    data: data.clone(),
+                    data: data.cloned(),
                 }),
-                _ => refuse(&path, "needs name and data of a ConfigMap", faults),
+                _ => refuse(
+                    &path,
+                    "needs name and data of a ConfigMap, or name and gone: true",
+                    faults,
+                ),
             }
         }
         "service" => {
@@ -465,7 +473,10 @@ impl Verb {
             }
             Self::Patch(patch) => format!("patched: {patch}"),
             Self::PatchStatus(patch) => format!("status patched: {patch}"),
-            Self::Config { name, .. } => format!("ConfigMap {name} changed"),
+            Self::Config { name, data } => match data {
+                Some(_) => format!("ConfigMap {name} changed"),
+                None => format!("ConfigMap {name} deleted"),
+            },
             Self::Service { name, patch } => format!("Service {name} patched: {patch}"),
             Self::Delete => "Rollout deleted".into(),
             Self::Lose(version) => format!("somebody deletes the ReplicaSet of {version}"),

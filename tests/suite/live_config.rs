@@ -93,13 +93,13 @@ async fn a_changed_config_map_is_an_update_and_goes_back_with_its_pods() {
     };
     space.reaches("web", "all is as it was", back).await;
     assert_eq!(set_uids(&space).await, before);
-    let only_first = || async { greetings(&space).await == ["hello", "hello"] };
-    for _ in 0..100 {
-        if only_first().await {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    let second = paused.current_pod_hash.clone().unwrap();
+    let label = format!("rollouts-pod-template-hash={second}");
+    let gone = || {
+        let names = space.kubectl(&["get", "pods", "-l", &label, "-o", "name"]);
+        names.is_empty().then_some(())
+    };
+    until("the other version's pods are gone", gone).await;
     assert_eq!(greetings(&space).await, ["hello", "hello"]);
 
     // An old ReplicaSet takes its copies with it.

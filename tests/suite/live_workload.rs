@@ -149,6 +149,17 @@ async fn the_template_of_a_deployment_goes_out_step_by_step() {
         .reaches("web", "the other generation is seen", seen)
         .await;
     assert_eq!(set_uids(&space).await, before);
+    // Back, with one command: the Deployment has the former template, and no ReplicaSet is made.
+    space.command("web", "undo", "fast");
+    let back = |r: Option<&Rollout>| {
+        let status = r.unwrap().status.as_ref().unwrap();
+        phase("Healthy")(r) && status.stable_rs == first.stable_rs
+    };
+    space.reaches("web", "it is back", back).await;
+    let image = "jsonpath={.spec.template.spec.containers[0].image}";
+    let image = space.kubectl(&["get", "deployment", "web", "-o", image]);
+    assert_eq!(image, "example/agent:1");
+    assert_eq!(set_uids(&space).await, before);
 }
 
 /// To a Rollout, another version, and back to the Deployment: whoever asks is always answered.

@@ -67,6 +67,7 @@ impl Watcher for Scribe {
             | Write::CreateConfig(_)
             | Write::DeleteConfig(_)
             | Write::ScaleWorkload(_)
+            | Write::PatchWorkload(_)
             | Write::PatchPods(_)
             | Write::EvictPod { .. }
             | Write::DeleteReplicaSet { .. }

@@ -83,3 +83,24 @@ fn contents_are_never_printed() {
         "There(Contents)"
     );
 }
+
+#[test]
+fn tokens_of_service_accounts_are_left_where_they_are() {
+    let key = |name: &str| ConfigKey {
+        kind: ConfigKind::Secret,
+        name: name.into(),
+    };
+    let secret = |kind: &str| {
+        let object = json!({"type": kind, "data": {"token": "eA=="}});
+        Found::There(Arc::new(Contents::of(&object)))
+    };
+    let answers = Answers {
+        configs: BTreeMap::from([
+            (key("db"), secret("Opaque")),
+            (key("tls"), secret("kubernetes.io/service-account-token")),
+        ]),
+        ..Answers::default()
+    };
+    let copied = own(&references(&template()), &answers);
+    assert_eq!(copied.into_keys().collect::<Vec<_>>(), [&key("db")]);
+}

@@ -174,6 +174,7 @@ impl World {
             | Write::CreateConfig(_)
             | Write::DeleteConfig(_)
             | Write::ScaleWorkload(_)
+            | Write::PatchWorkload(_)
             | Write::PatchPods(_)
             | Write::EvictPod { .. }
             | Write::DeleteReplicaSet { .. }

@@ -86,6 +86,7 @@ fn place(write: &Write) -> Option<Place> {
         | Write::DeleteConfig(_)
         | Write::PatchReplicaSet(_)
         | Write::ScaleWorkload(_)
+        | Write::PatchWorkload(_)
         | Write::PatchPods(_)
         | Write::EvictPod { .. }
         | Write::DeleteReplicaSet { .. }

@@ -63,15 +63,15 @@ pub(super) fn check(spec: &Value, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Faults of a template's labels: keys and values as Kubernetes takes them.
+/// Faults of labels below `at`: keys and values as Kubernetes takes them.
 pub(super) fn labels<'a>(
+    at: &str,
     labels: impl Iterator<Item = (&'a String, &'a String)>,
     faults: &mut Vec<Fault>,
 ) {
     for (key, value) in labels {
-        let path = format!("spec.template.metadata.labels.{key}");
-        let name = key.rsplit('/').next().unwrap_or_default();
-        if !is_name(name, 63) {
+        let path = format!("{at}.{key}");
+        if !is_key(key) {
             faults.push(Fault::invalid(
                 &path,
                 format!("{key:?}"),
@@ -86,6 +86,40 @@ pub(super) fn labels<'a>(
             ));
         }
     }
+}
+
+/// Faults of annotations below `at`: their values are free.
+pub(super) fn annotations<'a>(
+    at: &str,
+    keys: impl Iterator<Item = &'a String>,
+    faults: &mut Vec<Fault>,
+) {
+    for key in keys.filter(|key| !is_key(&key.to_lowercase())) {
+        faults.push(Fault::invalid(
+            &format!("{at}.{key}"),
+            format!("{key:?}"),
+            "the key of an annotation is letters, digits, -, _ and ., at most 63 of them, with an optional prefix such as example.org/",
+        ));
+    }
+}
+
+/// A name, and before it a DNS name and a slash where there is a prefix.
+fn is_key(key: &str) -> bool {
+    let (prefix, name) = match key.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, key),
+    };
+    is_name(name, 63) && prefix.is_none_or(is_dns_name)
+}
+
+fn is_dns_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_part = |part: &str| {
+        part.starts_with(is_plain)
+            && part.ends_with(is_plain)
+            && part.chars().all(|c| is_plain(c) || c == '-')
+    };
+    text.len() <= 253 && text.split('.').all(is_part)
 }
 
 fn is_name(text: &str, most: usize) -> bool {

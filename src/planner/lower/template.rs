@@ -71,7 +71,10 @@ pub(super) fn check(
         pod::check(spec, faults);
     }
     let labels = template.labels();
-    pod::labels(labels.iter(), faults);
+    pod::labels("spec.template.metadata.labels", labels.iter(), faults);
+    let annotations = template.annotations();
+    let at = "spec.template.metadata.annotations";
+    pod::annotations(at, annotations.keys(), faults);
     Some(labels)
 }
 

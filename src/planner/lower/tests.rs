@@ -93,15 +93,18 @@ fn all_faults_come_at_once_with_their_paths() {
 #[test]
 fn what_roles_may_not_change_is_told() {
     let found = faults(|s| {
-        s["strategy"]["canary"]["canaryMetadata"] =
-            json!({"labels": {"app": "x", "rollouts-pod-template-hash": "x", "role": "a b"}});
+        s["strategy"]["canary"]["canaryMetadata"] = json!({"labels": {"app": "x", "rollouts-pod-template-hash": "x", "role": "a b",
+                "Up.example/role": "x", "example.org/a/b": "x"}, "annotations": {"two words": "fine"}});
         s["strategy"]["canary"]["antiAffinity"] =
             json!({"preferredDuringSchedulingIgnoredDuringExecution": {"weight": 101}});
     });
     for wanted in [
         "is a label of spec.selector",
         "is the label by which a ReplicaSet knows its pods",
-        "is no label value",
+        "canaryMetadata.labels.role: Invalid value: \"a b\": the value of a label is",
+        "canaryMetadata.labels.Up.example/role: Invalid value",
+        "canaryMetadata.labels.example.org/a/b: Invalid value",
+        "canaryMetadata.annotations.two words: Invalid value",
         "AntiAffinity weight must be between 1-100",
     ] {
         assert!(
@@ -111,6 +114,55 @@ fn what_roles_may_not_change_is_told() {
     }
     let found = faults(|s| s["strategy"]["canary"]["antiAffinity"] = json!({}));
     assert!(found[0].contains("AntiAffinity must have exactly one strategy listed"));
+}
+
+#[test]
+fn keys_and_values_of_labels_are_what_kubernetes_takes() {
+    let with = |key: &str, value: &str| {
+        let labels = json!({"labels": {key: value}});
+        faults(|s| s["strategy"]["canary"]["canaryMetadata"] = labels)
+    };
+    let long = "x".repeat(63);
+    for good in ["", "a", "canary", "1.2-3_x", &long] {
+        assert_eq!(with("role", good), [""; 0], "{good}");
+    }
+    for bad in ["-a", "a-", "a b", "é", &"x".repeat(64)] {
+        assert_eq!(with("role", bad).len(), 1, "{bad}");
+    }
+    for good in ["a", "A_b.c", "example.org/Role", &format!("a-1.b/{long}")] {
+        assert_eq!(with(good, "x"), [""; 0], "{good}");
+    }
+    for bad in [
+        "",
+        "-",
+        "/a",
+        "a/",
+        "Example.org/a",
+        "a_b/c",
+        "a/b/c",
+        &"x".repeat(64),
+    ] {
+        assert_eq!(with(bad, "x").len(), 1, "{bad}");
+    }
+    // Of annotations only the key is checked, and in small letters, as Kubernetes does it.
+    let notes = |key: &str| {
+        let notes = json!({"annotations": {key: "any thing"}});
+        faults(|s| s["strategy"]["canary"]["canaryMetadata"] = notes)
+    };
+    assert_eq!(notes("Example.org/Note"), [""; 0]);
+    assert_eq!(notes("two words").len(), 1);
+}
+
+#[test]
+fn a_restart_is_wanted_at_a_whole_second() {
+    let mut spec = good();
+    spec["restartAt"] = json!("2026-01-02T03:04:05.678Z");
+    let at = lower(&rollout(spec)).unwrap().restart_at.unwrap();
+    assert_eq!(
+        at.to_string(),
+        "2026-01-02T03:04:05Z",
+        "what the status can hold"
+    );
 }
 
 #[test]

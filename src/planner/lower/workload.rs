@@ -6,12 +6,25 @@ use serde_json::Value;
 use super::{Selector, roles, selector, template};
 use crate::api::rollout::WorkloadRef;
 use crate::planner::fault::Fault;
+use crate::planner::observed::Outline;
 use crate::planner::spec::Spec;
 use crate::planner::workload::{
     ScaleDown, Workload, WorkloadKey, WorkloadKind, WorkloadSeen, spec_with,
 };
 
 const PATH: &str = "spec.workloadRef";
+
+/// What counts of a spec that may be wrong in other places.
+pub fn outline(replicas: Option<i64>, wire: Option<&WorkloadRef>) -> Outline {
+    let workload = wire.and_then(|wire| lower_workload(wire, &mut vec![]));
+    let replicas = replicas.unwrap_or(1);
+    Outline {
+        replicas: u32::try_from(replicas)
+            .ok()
+            .filter(|_| replicas <= super::MOST),
+        workload: workload.map(|w| w.key).filter(|key| !key.name.is_empty()),
+    }
+}
 
 /// Lowers the reference; faults are added to `faults`.
 pub(super) fn lower_workload(wire: &WorkloadRef, faults: &mut Vec<Fault>) -> Option<Workload> {

@@ -150,10 +150,12 @@ fn a_restart_takes_what_may_be_missing_and_no_more() {
     // R41: of 4 available pods with 3 that may be missing, 3 go.
     let (evicted, sizes, _) = done(&case(4, 0, 3));
     assert_eq!((evicted.len(), sizes.len()), (3, 0));
-    // R41: sizes add up to 5, one may be missing.
+    // R41: sizes add up to 5, one may be missing. They come first where they may be changed.
     let mut five = case(4, 1, 1);
     five.size = 5;
     five.pods.push((OLD, Some(OLD)));
+    assert_eq!(done(&five), (vec![], vec![4], false));
+    five.spec = json!({"paused": true});
     assert_eq!(done(&five).0, ["p0"]);
     // One is missing already.
     let mut short = case(4, 1, 1);
@@ -255,4 +257,68 @@ fn a_frozen_rollout_is_not_made_bigger() {
         ["p0"],
         "what may be missing goes all the same"
     );
+}
+
+/// The plan of a turn in which `tried` says how many were left when pods were evicted last, and when.
+fn tried(case: &Case, left: i64, at: i64) -> Plan {
+    let mut seen = observed(case);
+    let mut status = (*seen.rollout.status).clone();
+    let serin = status.serin.get_or_insert_default();
+    serin.restart = Some(crate::api::status::RestartStatus {
+        left,
+        at: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(time(
+            at,
+        ))),
+    });
+    seen.rollout.status = status.into();
+    plan_rollout(&seen)
+}
+
+#[test]
+fn what_a_budget_refuses_is_tried_again_later_and_holds_nothing_else() {
+    let four = case(4, 1, 1);
+    let evicts = |plan: &Plan| {
+        let mut effects = plan.effects.iter();
+        effects.any(|e| matches!(e.write, Write::EvictPod { .. }))
+    };
+    let first = plan_rollout(&observed(&four));
+    let put = first.status.serin.unwrap().restart.unwrap();
+    assert_eq!((put.left, put.at.unwrap().0), (4, time(NOW)), "on record");
+    let soon = tried(&four, 4, NOW - 10);
+    assert!(!evicts(&soon), "the same pods a moment ago");
+    assert_eq!(soon.wake.time(), Some(time(NOW + 20)));
+    assert!(evicts(&tried(&four, 4, NOW - 30)), "it is time again");
+    assert!(evicts(&tried(&four, 5, NOW - 1)), "one has gone since");
+    // Somebody wants another size: a restart does not stand in the way.
+    let mut larger = case(4, 1, 1);
+    larger.spec = json!({"replicas": 6});
+    assert_eq!(done(&larger), (vec![], vec![6], false));
+    // Where room was made for it the room stays: no pods are made and removed in turn.
+    let mut surged = case(4, 1, 0);
+    surged.size = 5;
+    surged.pods.push((AT, Some(AT)));
+    let waits = tried(&surged, 4, NOW - 10);
+    assert!(!evicts(&waits));
+    assert_eq!(waits.effects.iter().filter(|e| e.disruptive).count(), 0);
+}
+
+#[test]
+fn nothing_rests_on_counts_that_are_late() {
+    // One was evicted a moment ago, and its ReplicaSet does not know yet: five are counted.
+    let mut late = case(4, 1, 0);
+    late.size = 5;
+    late.pods = vec![(AT, Some(AT)); 4];
+    let mut seen = observed(&late);
+    seen.replica_sets[0].available = 5;
+    let plan = plan_rollout(&seen);
+    assert!(!is_done(&plan), "the counts come first");
+    assert_eq!(plan.status.available_replicas, Some(4));
+    // Nor are they where others asked for the pods, and no restart is due.
+    seen.rollout.spec = {
+        let mut spec = (**seen.rollout.spec.as_ref().unwrap()).clone();
+        spec.restart_at = None;
+        Ok(spec.into())
+    };
+    seen.answers.pods.as_mut().unwrap().pop();
+    assert_eq!(plan_rollout(&seen).status.available_replicas, Some(3));
 }

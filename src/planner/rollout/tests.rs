@@ -11,6 +11,7 @@ use crate::planner::plan::{Effect, Outcome, Write};
 use crate::planner::turn::Turn;
 
 mod asked;
+mod lost;
 mod undo;
 
 /// One Rollout, its ReplicaSets, and a clock.
@@ -297,6 +298,7 @@ impl World {
             | Write::ScaleWorkload(_)
             | Write::CreateService(_)
             | Write::DeleteService { .. }
+            | Write::PatchWorkload(_)
             | Write::PatchPods(_)
             | Write::EvictPod { .. } => {
                 panic!("no pods here")

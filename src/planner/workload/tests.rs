@@ -6,8 +6,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::Rollout;
+use crate::api::{FINALIZER, LAST_COMMAND, RESTORE_ON_DELETE, Rollout, UNDO};
 use crate::planner::observed::{Answers, ReplicaSetSeen};
+use crate::planner::plan::Write;
 use crate::planner::{needs, plan_rollout};
 
 /// A Rollout of 4 that refers to a Deployment `web`, and has `available` pods of its own.
@@ -55,7 +56,7 @@ fn case(scale_down: &str, deployment_size: u32, available: u32) -> Case {
     }
 }
 
-fn observed(case: &Case) -> Observed {
+fn observed_rollout(case: &Case) -> Rollout {
     let mut object = json!({
         "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
         "metadata": {"name": "web", "namespace": "ns", "uid": "u", "generation": 1, "resourceVersion": "1"},
@@ -66,8 +67,12 @@ fn observed(case: &Case) -> Observed {
     });
     let patch = json!({"spec": case.spec, "metadata": case.metadata, "status": case.status});
     crate::api::patch::apply_merge_patch(&mut object, &patch);
-    let rollout: Rollout = serde_json::from_value(object).unwrap();
-    let seen = resolved(RolloutSeen::of(&rollout), case.found.as_ref());
+    serde_json::from_value(object).unwrap()
+}
+
+fn observed(case: &Case) -> Observed {
+    let rollout = observed_rollout(case);
+    let seen = resolved(RolloutSeen::of(&rollout), &[], case.found.as_ref());
     let set = ReplicaSetSeen {
         name: "web-h".into(),
         uid: "rs".into(),
@@ -136,22 +141,62 @@ fn a_deployment_gives_its_pods_up_as_it_is_told() {
         ("progressively", 4, 1, Some(3)),
         ("progressively", 3, 3, Some(1)),
         ("progressively", 1, 4, Some(0)),
-        ("progressively", 9, 1, Some(3)),
+        // The Rollout is not meant to have as many.
+        ("progressively", 9, 1, None),
+        ("onsuccess", 6, 4, None),
     ];
     for (how, size, available, expect) in table {
         let new = scaled(&case(how, size, available)).map(|(size, _)| size);
         assert_eq!(new, expect, "{how}: {size} against {available}");
     }
     assert_eq!(
-        scaled(&case("onsuccess", 6, 4)),
-        Some((0, Some(6))),
+        scaled(&case("onsuccess", 4, 4)),
+        Some((0, Some(4))),
         "its size is on record"
     );
+    // It has taken over once, and is smaller now: what a manifest brings back is taken again.
+    let mut again = case("onsuccess", 6, 4);
+    again.status = json!({"serin": {"settled": true}});
+    again.found = found(&deployment(
+        6,
+        json!({"metadata": {"annotations": {REPLICAS_BEFORE: "6"}}}),
+    ));
+    assert_eq!(scaled(&again), Some((0, Some(6))));
+    again.status = json!({});
+    assert_eq!(scaled(&again), None, "in the middle of taking over");
     // A Rollout at 0 takes nothing from anybody: people go back that way.
     let mut none = case("onsuccess", 4, 0);
     none.spec["replicas"] = json!(0);
     none.size = 0;
     assert_eq!(scaled(&none), None);
+}
+
+#[test]
+fn a_deployment_that_is_larger_keeps_its_pods_and_that_is_told() {
+    let told = |case: &Case| {
+        let plan = plan_rollout(&observed(case));
+        let mut events = plan.events.into_iter();
+        let event = events.find(|e| e.reason == reasons::WORKLOAD_KEPT);
+        let noted = plan
+            .notes
+            .iter()
+            .any(|n| n.0.contains("nothing is taken from it"));
+        (event.map(|e| e.note).unwrap_or_default(), noted)
+    };
+    let (text, noted) = told(&case("onsuccess", 6, 4));
+    assert_eq!(
+        text,
+        "Deployment web has 6 pods and spec.replicas is 4: nothing is taken from it; set spec.replicas to 6, or scale Deployment web down to 4 first"
+    );
+    assert!(noted);
+    assert_eq!(
+        told(&case("progressively", 6, 2)),
+        (String::new(), true),
+        "not every turn"
+    );
+    let mut unset = case("progressively", 2, 1);
+    unset.spec["replicas"] = json!(null);
+    assert_eq!(scaled(&unset), None, "nobody said how many");
 }
 
 #[test]
@@ -291,4 +336,175 @@ fn a_rollout_that_is_to_restore_is_held_until_it_has() {
     let mut gone = deleted(deployment(0, json!({})));
     gone.found = Some(Found::Absent);
     assert_eq!(patch(&gone), Some(json!([])), "there is nothing to restore");
+    // An invalid spec is no reason to leave the Deployment empty.
+    let mut broken = deleted(deployment(0, json!({})));
+    broken.spec["strategy"] = json!({"canary": {"steps": [{"setWeight": 500}]}});
+    assert!(observed(&broken).rollout.spec.is_err());
+    let plan = plan_rollout(&observed(&broken));
+    assert!(matches!(&plan.effects[0].write, Write::ScaleWorkload(s) if s.replicas == 4));
+    let mut asks = observed(&broken);
+    asks.answers.workload = None;
+    assert!(matches!(needs(&asks)[..], [Need::Workload(_)]));
+    broken.found = found(&deployment(4, json!({})));
+    assert_eq!(patch(&broken), Some(json!([])));
+    broken.spec["replicas"] = json!(-1);
+    broken.found = found(&deployment(0, json!({})));
+    let plan = plan_rollout(&observed(&broken));
+    assert!(matches!(&plan.effects[0].write, Write::ScaleWorkload(s) if s.replicas == 4));
+    broken.spec["workloadRef"]["kind"] = json!("Deploymnt");
+    let plan = plan_rollout(&observed(&broken));
+    let message = plan.status.message.clone().unwrap();
+    assert!(
+        message.contains("spec.workloadRef cannot be read")
+            && message.contains("to delete at once"),
+        "{message}"
+    );
+    assert_eq!(plan.effects.len(), 1, "nothing but the status");
+}
+
+/// A Rollout at version 2 of its Deployment that is to go back to version 1.
+fn undone(value: &str, kind: WorkloadKind) -> Observed {
+    let mut case = case("never", 0, 4);
+    case.revision = 2;
+    case.metadata = json!({"annotations": {UNDO: value}});
+    case.spec["selector"] = json!({"matchLabels": {"app": "web"}});
+    if kind == WorkloadKind::PodTemplate {
+        let mut object = deployment(0, json!({}));
+        object["template"] = object["spec"]["template"].clone();
+        let found = WorkloadSeen::of(kind, &object);
+        case.found = Some(Found::There(Arc::new(found)));
+        case.spec["workloadRef"] =
+            json!({"apiVersion": "v1", "kind": "PodTemplate", "name": "web"});
+    }
+    let mut seen = observed(&case);
+    let mut old = seen.replica_sets[0].clone();
+    old.name = "web-old".into();
+    old.uid = "old".into();
+    old.hash = "old".into();
+    old.revision = 1;
+    old.template_digest = Some("v1:another".into());
+    seen.replica_sets.push(old);
+    let stored = json!({"metadata": {"labels": {"app": "web", "rollouts-pod-template-hash": "old"}},
+        "spec": {"containers": [{"name": "app", "image": "web:0"}]}});
+    let templates = &mut seen.answers.replica_set_templates;
+    templates.insert("web-old".into(), Arc::new(stored));
+    seen
+}
+
+/// What an undo writes, in order: patches of the workload and of the Rollout.
+fn writes(seen: &Observed) -> Vec<Value> {
+    let plan = plan_rollout(seen);
+    let writes = plan.effects.iter().filter_map(|e| match &e.write {
+        Write::PatchWorkload(patch) => Some(patch.to_json()),
+        Write::PatchRollout { patch, .. } => Some(patch.clone()),
+        _ => None,
+    });
+    writes.collect()
+}
+
+fn outcome_of(patch: &Value) -> String {
+    let text = &patch["metadata"]["annotations"][LAST_COMMAND];
+    let last: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+    last["outcome"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn undo_gives_the_former_template_to_the_workload_it_comes_from() {
+    let image = json!({"spec": {"containers": [{"name": "app", "image": "web:0"}]}});
+    let seen = undone("true", WorkloadKind::Deployment);
+    let written = writes(&seen);
+    assert_eq!(
+        written[0],
+        json!({"metadata": {"resourceVersion": "77"}, "spec": {"template": image}}),
+        "first, and the hash label stays away"
+    );
+    assert_eq!(written[1]["metadata"]["annotations"][UNDO], Value::Null);
+    assert_eq!(written[1].get("spec"), None, "the Rollout has no template");
+    assert_eq!(outcome_of(&written[1]), "done");
+    assert_eq!(
+        writes(&undone("1", WorkloadKind::PodTemplate))[0]["template"],
+        image
+    );
+
+    // It was done before a crash: what is left is to put it down.
+    let mut again = seen.clone();
+    let mut object = deployment(0, json!({}));
+    object["spec"]["template"]["spec"] = image["spec"].clone();
+    again.answers.workload = found(&object);
+    let left = writes(&again);
+    assert_eq!((left.len(), outcome_of(&left[0]).as_str()), (1, "done"));
+}
+
+#[test]
+fn an_undo_that_the_workload_refuses_is_refused_and_nothing_is_held_by_it() {
+    use crate::planner::plan::Outcome;
+    use crate::planner::turn::Turn;
+
+    let mut seen = undone("fast", WorkloadKind::Deployment);
+    let mut spec = (**seen.rollout.spec.as_ref().unwrap()).clone();
+    spec.paused = true;
+    seen.rollout.spec = Ok(Arc::new(spec));
+    let mut turn = Turn::new(&seen, plan_rollout(&seen));
+    let mut taken = None;
+    while let Some(effect) = turn.next_effect() {
+        if let Write::PatchRollout { patch, .. } = &effect.write {
+            taken = Some(patch.clone());
+        }
+        let is_workload = matches!(effect.write, Write::PatchWorkload(_));
+        turn.record(match is_workload {
+            true => Outcome::Refused("deployments.apps \"web\" is forbidden".into()),
+            false => Outcome::Done {
+                version: "2".into(),
+            },
+        });
+    }
+    let taken = taken.unwrap();
+    assert_eq!(
+        outcome_of(&taken),
+        "refused: could not give Deployment web its former template: deployments.apps \"web\" is forbidden"
+    );
+    assert_eq!(taken.get("spec"), None, "it stays paused");
+    let end = turn.finish();
+    assert_eq!(end.failure, None);
+    assert_eq!(end.events[0].reason, reasons::COMMAND_REFUSED);
+}
+
+#[test]
+fn a_workload_that_is_lost_in_the_middle_holds_neither_sizes_nor_the_way_back() {
+    let mut running = observed(&case("never", 4, 4));
+    for lost in [Found::Absent, Found::Refused("forbidden".into())] {
+        let mut case = case("never", 4, 4);
+        case.spec["replicas"] = json!(6);
+        case.metadata = json!({"annotations": {WORKLOAD_GENERATION: "5", UNDO: "1"}});
+        case.status = json!({"selector": "app=web", "workloadObservedGeneration": "5"});
+        case.found = Some(lost.clone());
+        let mut seen = observed(&case);
+        assert!(seen.rollout.spec.is_err(), "without a version of its own");
+        std::mem::swap(&mut seen.replica_sets, &mut running.replica_sets);
+        // As it is observed where its version runs.
+        let object = observed_rollout(&case);
+        seen.rollout = resolved(RolloutSeen::of(&object), &seen.replica_sets, Some(&lost));
+        let spec = seen.rollout.spec.clone().unwrap();
+        assert_eq!(spec.selector_text, "app=web");
+        assert_eq!(needs(&seen), [], "nothing is asked for that cannot come");
+        let taken = plan_rollout(&seen);
+        let Write::PatchRollout { patch, .. } = &taken.effects[0].write else {
+            panic!("{taken:?}");
+        };
+        assert!(outcome_of(patch).starts_with("refused"));
+        let mut next = seen.clone();
+        let annotations = Arc::make_mut(&mut next.rollout.annotations);
+        annotations.remove(UNDO);
+        let plan = plan_rollout(&next);
+        let sizes = plan.effects.iter().filter_map(|e| match &e.write {
+            Write::PatchReplicaSet(patch) => patch.replicas,
+            _ => None,
+        });
+        assert_eq!(sizes.collect::<Vec<_>>(), [6], "an autoscaler is followed");
+        let message = plan.status.message.clone().unwrap();
+        assert!(message.contains("spec.workloadRef"), "{message}");
+        assert_eq!(plan.status.phase.as_deref(), Some("Degraded"));
+        assert_eq!(plan.wake.time(), Some(after(next.now, AGAIN)));
+        std::mem::swap(&mut seen.replica_sets, &mut running.replica_sets);
+    }
 }

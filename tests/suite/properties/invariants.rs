@@ -200,6 +200,7 @@ impl Watcher for Guard {
             | Write::CreateConfig(_)
             | Write::DeleteConfig(_)
             | Write::ScaleWorkload(_)
+            | Write::PatchWorkload(_)
             | Write::PatchPods(_)
             | Write::TerminateRun { .. }
             | Write::DeleteRun { .. } => {}
@@ -835,6 +836,7 @@ pub fn settled(world: &World<'_>) -> Vec<String> {
         )),
     }
     breaches.extend(shown(world, spec, status));
+    breaches.extend(roles(world, status));
     let generation = status
         .observed_generation
         .as_deref()
@@ -891,6 +893,37 @@ fn shown(world: &World<'_>, spec: &Spec, status: &RolloutStatus) -> Vec<String> 
         .collect()
 }
 
+/// Where pods carry their role, every pod that lives carries its own, and what no role hides.
+fn roles(world: &World<'_>, status: &RolloutStatus) -> Vec<String> {
+    let Some(rollout) = world.cluster.rollout() else {
+        return vec![];
+    };
+    let roles = match &rollout.seen.spec {
+        Ok(spec) => spec.roles().clone(),
+        Err(_) => return vec![],
+    };
+    if roles.canary.is_empty() {
+        return vec![];
+    }
+    let sets = world.cluster.replica_sets.truth();
+    let of = |uid: &str| sets.values().find(|set| set.seen.uid == uid);
+    let is_wrong = |pod: &&serin::planner::observed::PodSeen| {
+        let hash = of(&pod.owner).map(|set| set.seen.hash.clone());
+        let (role, tier) = match hash {
+            hash if hash == status.stable_rs => ("stable", "own"),
+            hash if hash == status.current_pod_hash => ("canary", "new"),
+            _ => return false,
+        };
+        let label = |key: &str| pod.labels.get(key).map(String::as_str);
+        label("role") != Some(role) || label("tier") != Some(tier)
+    };
+    let pods = world.cluster.pods_seen();
+    let wrong = pods.iter().filter(|pod| pod.is_active).filter(is_wrong);
+    wrong
+        .map(|pod| format!("X1: {} has {:?}", pod.name, pod.labels))
+        .collect()
+}
+
 /// A write in a word or two.
 pub fn brief(write: &Write) -> String {
     match write {
@@ -898,10 +931,11 @@ pub fn brief(write: &Write) -> String {
         Write::CreateReplicaSet(new) => format!("create {}", new.name),
         Write::PatchReplicaSet(patch) => format!("patch {} {}", patch.name, patch.to_json()),
         Write::KeepTemplate(kept) => format!("keep template {}", kept.name),
-        Write::DropTemplate(name) => format!("drop template {name}"),
+        Write::DropTemplate(kept) => format!("drop template {}", kept.what),
         Write::CreateConfig(copy) => format!("create {}", copy.key),
-        Write::DeleteConfig(key) => format!("delete {key}"),
+        Write::DeleteConfig(copy) => format!("delete {}", copy.what),
         Write::ScaleWorkload(scale) => format!("scale {} to {}", scale.key, scale.replicas),
+        Write::PatchWorkload(patch) => format!("give {} another template", patch.key),
         Write::PatchPods(pods) => format!("patch {} pods", pods.len()),
         Write::EvictPod { name, .. } => format!("evict {name}"),
         Write::DeleteReplicaSet { name, .. } => format!("delete {name}"),

@@ -131,6 +131,11 @@ fn extra() -> impl Strategy<Value = Value> {
         }),
         1 => Just(json!({"slos": {"onFailure": "Pause"}})),
         1 => Just(json!({"analyzeFirstDeployment": true})),
+        2 => Just(json!({
+            "canaryMetadata": {"labels": {"role": "canary", "tier": "new"}},
+            "stableMetadata": {"labels": {"role": "stable"}},
+            "antiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {}},
+        })),
     ]
 }
 
@@ -333,7 +338,7 @@ impl Scenario {
                 "rollbackWindow": self.window.map(|revisions| json!({ "revisions": revisions })),
                 "selector": {"matchLabels": {"app": "web"}},
                 "template": {
-                    "metadata": {"labels": {"app": "web"}},
+                    "metadata": {"labels": {"app": "web", "tier": "own"}},
                     "spec": {"containers": [{"name": "app", "image": "web:1"}]},
                 },
                 "strategy": strategy,
