@@ -54,10 +54,20 @@ pub const RIGHTS: &[Right] = &[
         &["get", "list", "watch", "create", "patch", "delete"],
         "",
     ),
-    right("argoproj.io", &["analysistemplates"], &["get"], ""),
+    right(
+        "argoproj.io",
+        &["analysistemplates"],
+        &["get", "list", "watch"],
+        "",
+    ),
     Right {
         is_of_cluster: true,
-        ..right("argoproj.io", &["clusteranalysistemplates"], &["get"], "")
+        ..right(
+            "argoproj.io",
+            &["clusteranalysistemplates"],
+            &["get", "list", "watch"],
+            "",
+        )
     },
     right(
         "serin.dev",

@@ -12,7 +12,7 @@ use super::cursor;
 use super::draft::{Draft, after};
 use super::needs::needs;
 use super::observed::{Observed, ReplicaSetSeen};
-use super::plan::{Event, NewReplicaSet, Note, Plan};
+use super::plan::{Effect, Event, NewReplicaSet, Note, Plan, Write};
 use super::reasons;
 use super::revision::{self, Found, Sets};
 use super::spec::Strategy;
@@ -33,6 +33,20 @@ use crate::api::{
 /// For the same `seen` the same plan; between now and the plan's wake the same effects; nothing at
 /// all when nothing is to be done.
 pub fn plan_rollout(seen: &Observed) -> Plan {
+    let mut plan = decide(seen);
+    // Said with the first status of all: once in the life of a Rollout, whoever handles it.
+    let is_new = seen.rollout.status.observed_generation.is_none();
+    let writes_status = |effect: &Effect| matches!(effect.write, Write::Status(_));
+    if is_new && plan.effects.iter().any(writes_status) {
+        let (namespace, name) = (&seen.rollout.namespace, &seen.rollout.name);
+        let text = format!("Rollout resource added to informer: {namespace}/{name}");
+        plan.events
+            .insert(0, Event::normal(reasons::ROLLOUT_ADDED, text));
+    }
+    plan
+}
+
+fn decide(seen: &Observed) -> Plan {
     if seen.rollout.is_deleting {
         if let Some(plan) = workload::restore(seen) {
             return plan;
