@@ -3,12 +3,13 @@
 
 use serde_json::Value;
 
-/// Paths that may be asked for: anything in metadata, spec or status (L25, N18).
+/// Paths that may be asked for: anything in metadata that is text, spec or status (L25, N18).
 pub fn is_path(path: &str) -> bool {
-    ["metadata.", "spec.", "status."].iter().any(|start| {
-        path.strip_prefix(start)
-            .is_some_and(|rest| !rest.is_empty())
-    })
+    const LISTS: [&str; 3] = ["finalizers", "ownerReferences", "managedFields"];
+    let below = |start: &str| path.strip_prefix(start).filter(|rest| !rest.is_empty());
+    below("spec.").is_some()
+        || below("status.").is_some()
+        || below("metadata.").is_some_and(|rest| LISTS.iter().all(|list| !rest.starts_with(list)))
 }
 
 /// Paths that every turn holds: the rest is read with the whole object when it is needed.
@@ -103,7 +104,8 @@ mod tests {
             ("metadata.generation", true, true),
             ("metadata.creationTimestamp", true, true),
             ("metadata.labels['tier']", true, true),
-            ("metadata.finalizers[0]", true, false),
+            ("metadata.finalizers[0]", false, false),
+            ("metadata.resourceVersion", true, false),
             ("spec.replicas", true, true),
             ("spec.minReadySeconds", true, false),
             ("spec.template.spec.containers[0].image", true, false),

@@ -113,9 +113,9 @@ fn faults_of_both_strategies_are_told() {
         "spec.strategy.blueGreen.autoPromotionSeconds: Invalid value: -1",
         "spec.strategy.blueGreen.prePromotionAnalysis.templates: Required value",
         "spec.strategy.blueGreen.scaleDownDelayRevisionLimit: Invalid value: 2",
-        "spec.strategy.blueGreen.previewMetadata",
+        "spec.strategy.blueGreen: Invalid value: \"app\": is a label of spec.selector",
         "spec.strategy.canary.steps[0].setWeight: Invalid value: 120",
-        "spec.strategy.canary.canaryMetadata",
+        "spec.strategy.canary: Invalid value: \"app\": is a label of spec.selector",
         "spec.strategy.canary.slos",
     ] {
         assert!(

@@ -24,9 +24,7 @@ fn ready_reconciling_and_stalled_tell_what_other_tools_wait_for() {
     assert_eq!(w.condition("Stalled").1, "Aborted");
     w.patch_status(json!({"abort": false}));
     w.broken.push("web:2".into());
-    w.pods();
-    w.turn();
-    w.turn();
+    w.settle();
     assert_eq!(flags(&w), told("False", "True", "False"), "Progressing");
     w.now += 601;
     w.settle();

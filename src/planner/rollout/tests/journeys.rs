@@ -74,9 +74,9 @@ fn j3_a_canary_that_is_promoted() {
         told(&mut w),
         [
             "RolloutStepCompleted Rollout step 2/2 completed (pause)",
-            "RolloutResumed",
+            "down 2→1",
             "up 2→4",
-            "down 2→0",
+            "down 1→0",
             "RolloutCompleted Completed all 2 canary steps",
         ]
     );
@@ -104,7 +104,7 @@ fn j5_and_j6_an_abort_and_a_retry() {
     w.settle();
     assert_eq!(
         told(&mut w),
-        ["RolloutAborted", "up 2→3", "down 2→1", "up 3→4", "down 1→0"]
+        ["RolloutAborted", "up 2→3", "down 2→0", "up 3→4"]
     );
     w.patch_status(json!({"abort": false}));
     w.settle();
@@ -128,9 +128,10 @@ fn j7_promoted_in_full() {
     assert_eq!(
         told(&mut w),
         [
-            "RolloutResumed",
+            "down 2→1",
             "up 2→4",
-            "down 2→0",
+            "down 1→0",
+            "RolloutResumed",
             "RolloutCompleted Full promotion requested",
         ]
     );
@@ -147,8 +148,9 @@ fn j8_back_to_stable() {
             "RolloutUpdated",
             "SkipSteps Rollback to stable ReplicaSets",
             "RolloutResumed",
-            "up 2→4",
+            "up 2→3",
             "down 2→0",
+            "up 3→4",
         ]
     );
 }
@@ -162,10 +164,11 @@ fn j9_a_third_version() {
         told(&mut w),
         [
             "RolloutUpdated",
-            "NewReplicaSetCreated",
             "RolloutResumed",
+            "NewReplicaSetCreated",
+            "up 0→1",
             "down 2→0",
-            "up 0→2",
+            "up 1→2",
             "RolloutStepCompleted Rollout step 1/2 completed (setWeight: 50)",
             "RolloutPaused Rollout is paused (CanaryPauseStep)",
         ]
