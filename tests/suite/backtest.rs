@@ -211,7 +211,7 @@ fn what_cannot_be_asked_is_told_with_what_to_do() {
     told(&file, &strange, &["--match app=agent", "app=\"agent\""]);
     let (_dir, bare) = manifest(
         "backtest-bare",
-        &MANIFEST.split("      slos:").next().unwrap().to_owned(),
+        MANIFEST.split("      slos:").next().unwrap(),
     );
     told(&bare, &nobody, &["has no objectives", "add slos"]);
 }

@@ -94,7 +94,7 @@ fn a_failed_analysis_aborts_in_the_words_that_clients_know() {
         ] {
             let mut w = story();
             let run = format!("web-{}-2{suffix}", w.hash());
-            assert_eq!(w.run_names(), [run.clone()]);
+            assert_eq!(w.run_names(), std::slice::from_ref(&run));
             w.run_ends(&run, "Running", "");
             w.settle();
             w.run_ends(&run, phase, message);
@@ -232,7 +232,11 @@ fn a_background_begins_at_its_step_and_ends_with_the_update() {
         w.settle();
         assert_eq!(w.status().current_step_index, Some(3));
         let run = format!("web-{}-2", w.hash());
-        assert_eq!(w.run_names(), [run.clone()], "{starting_step:?}");
+        assert_eq!(
+            w.run_names(),
+            std::slice::from_ref(&run),
+            "{starting_step:?}"
+        );
         w.run_ends(&run, "Running", "");
         w.settle();
         let shown = |w: &World| {
