@@ -108,6 +108,8 @@ pub const REPLICAS_BEFORE: &str = "serin.dev/replicas-before";
 pub const LAST_COMMAND: &str = "serin.dev/last-command";
 /// Annotation on our ReplicaSets: format version and full digest of the pod template.
 pub const TEMPLATE: &str = "serin.dev/template";
+/// Annotation on AnalysisRuns of an Experiment: its `status.availableAt` when they were made.
+pub const AVAILABLE_AT: &str = "serin.dev/available-at";
 /// Annotation on our ReplicaSets: what their template hides and avoids for their role, as JSON.
 pub const INJECTED: &str = "serin.dev/injected";
 /// Annotation on our ReplicaSets: digest of the Rollout's annotations that were copied to them.

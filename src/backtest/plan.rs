@@ -162,7 +162,8 @@ fn seconds_gated(steps: &[Step], from: usize) -> i64 {
             let waits = i64::try_from(ramp.levels.len()).unwrap_or(1) - 1;
             Some(ramp.every.saturating_mul(waits))
         }
-        Step::SetWeight(_) | Step::Analysis(_) => Some(0),
+        // What these take is not known before.
+        Step::SetWeight(_) | Step::Analysis(_) | Step::Experiment(_) => Some(0),
     });
     match seconds.sum::<Option<i64>>() {
         Some(all) if all > 0 => all,

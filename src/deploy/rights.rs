@@ -56,6 +56,18 @@ pub const RIGHTS: &[Right] = &[
     ),
     right(
         "argoproj.io",
+        &["experiments"],
+        &["get", "list", "watch", "create", "patch", "delete"],
+        "",
+    ),
+    right(
+        "argoproj.io",
+        &["experiments/finalizers"],
+        &["update"],
+        "As for rollouts: owner references to Experiments.",
+    ),
+    right(
+        "argoproj.io",
         &["analysistemplates"],
         &["get", "list", "watch"],
         "",
@@ -90,7 +102,12 @@ pub const RIGHTS: &[Right] = &[
         &["get", "list", "watch", "create", "patch", "delete"],
         "",
     ),
-    right("", &["services"], &["get", "list", "watch", "patch"], ""),
+    right(
+        "",
+        &["services"],
+        &["get", "list", "watch", "create", "patch", "delete"],
+        "Created and deleted are those of Experiments alone.",
+    ),
     right(
         "",
         &["pods"],

@@ -50,6 +50,8 @@ pub enum Object {
     Rollout(Box<api::Rollout>),
     /// An AnalysisTemplate or ClusterAnalysisTemplate.
     Template(TemplateRef, Box<AnalysisTemplateSpec>),
+    /// An Experiment.
+    Experiment(Box<api::Experiment>),
     /// A FreezeWindow or ClusterFreezeWindow.
     Freeze(Box<Window>),
     /// Anything else, by kind and name.
@@ -111,7 +113,10 @@ pub fn read(document: &Value, faults: &mut Vec<Fault>) -> Option<Object> {
         "Experiment" => {
             let spec: ExperimentSpec = typed(document, faults)?;
             faults.extend(lower::experiment::check(&spec));
-            Some(Object::Other(title(document)))
+            let mut experiment = api::Experiment::new(&name_of(document), spec);
+            let meta = document.get("metadata").cloned().unwrap_or_default();
+            experiment.metadata = serde_json::from_value(meta).unwrap_or_default();
+            Some(Object::Experiment(Box::new(experiment)))
         }
         kind => no_such_kind(kind, &KINDS, faults),
     }

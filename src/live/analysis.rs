@@ -373,7 +373,7 @@ impl Controller {
         }
     }
 
-    async fn reread(&self, key: &ObjectKey) -> Result<Arc<AnalysisRun>, CallError> {
+    pub(super) async fn reread(&self, key: &ObjectKey) -> Result<Arc<AnalysisRun>, CallError> {
         let target = Target {
             kind: Kind::AnalysisRun,
             namespace: &key.namespace,

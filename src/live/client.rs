@@ -34,6 +34,8 @@ pub enum Kind {
     Rollout,
     /// `argoproj.io/v1alpha1` AnalysisRun.
     AnalysisRun,
+    /// `argoproj.io/v1alpha1` Experiment.
+    Experiment,
     /// `argoproj.io/v1alpha1` AnalysisTemplate.
     AnalysisTemplate,
     /// `argoproj.io/v1alpha1` ClusterAnalysisTemplate.
@@ -72,6 +74,7 @@ impl Kind {
         match self {
             Self::Rollout => "Rollout",
             Self::AnalysisRun => "AnalysisRun",
+            Self::Experiment => "Experiment",
             Self::AnalysisTemplate => "AnalysisTemplate",
             Self::ClusterAnalysisTemplate => "ClusterAnalysisTemplate",
             Self::FreezeWindow => "FreezeWindow",
@@ -94,6 +97,7 @@ impl Kind {
         match self {
             Self::Rollout => ("apis/argoproj.io/v1alpha1", "rollouts"),
             Self::AnalysisRun => ("apis/argoproj.io/v1alpha1", "analysisruns"),
+            Self::Experiment => ("apis/argoproj.io/v1alpha1", "experiments"),
             Self::AnalysisTemplate => ("apis/argoproj.io/v1alpha1", "analysistemplates"),
             Self::ClusterAnalysisTemplate => {
                 ("apis/argoproj.io/v1alpha1", "clusteranalysistemplates")

@@ -98,7 +98,7 @@ impl Controller {
                 self.workloads.forget(rollout);
             }
             Key::Run(run) => self.tasks.cancel(run),
-            Key::Service(_) => {}
+            Key::Service(_) | Key::Experiment(_) => {}
         }
     }
 
@@ -216,6 +216,7 @@ impl Controller {
             Key::Rollout(rollout) => self.rollout_turn(rollout).await,
             Key::Run(run) => self.run_turn(run).await,
             Key::Service(service) => self.service_turn(service).await,
+            Key::Experiment(experiment) => self.experiment_turn(experiment).await,
         }
     }
 }

@@ -13,6 +13,8 @@ mod configs;
 mod controller;
 pub mod crds;
 pub mod events;
+mod experiment_index;
+mod experiments;
 mod freezes;
 pub mod http;
 mod jobs;

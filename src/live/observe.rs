@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::{CALL_LIMIT, CallError, Kind, Page, Target};
 use super::controller::Controller;
+use super::perform::Owner;
 use super::slim::{SlimReplicaSet, WireRollout};
 use super::stores::ObjectKey;
 use super::{clock, watch};
@@ -86,6 +87,7 @@ impl Controller {
             rollout: config::resolved(rollout, &answers),
             replica_sets: family.replica_sets,
             runs: family.runs,
+            experiments: family.experiments,
             services: family.services,
             answers,
             is_fresh: sight.evidence.is_some(),
@@ -157,6 +159,12 @@ impl Controller {
                 let owner = run.as_ref().map(|run| named(run).owner);
                 sight.answers.runs.insert(name, owner);
             }
+            Need::Experiment(name) => {
+                let kind = Kind::Experiment;
+                let found = self.get(kind, &seen.namespace, &name).await?;
+                let owner = found.as_ref().map(|e| named(e).owner);
+                sight.answers.experiments.insert(name, owner);
+            }
             Need::AnalysisTemplate(reference) => {
                 let spec = self.analysis_template(&seen.namespace, &reference).await?;
                 sight.answers.analysis_templates.insert(reference, spec);
@@ -213,7 +221,8 @@ impl Controller {
         for set in &family.replica_sets {
             let is_older = watch::number(&set.version) <= watch::number(&version);
             if is_older && !listed.contains(&set.uid) {
-                self.read_set(rollout, &set.name, &set.uid).await?;
+                self.read_set(Owner::of(rollout), &set.name, &set.uid)
+                    .await?;
             }
         }
         // What traffic goes where is decided on Services as they are now.
@@ -237,24 +246,25 @@ impl Controller {
         Ok(())
     }
 
+    /// Reads one ReplicaSet of an owner into the index.
     pub(super) async fn read_set(
         &self,
-        rollout: &RolloutSeen,
+        owner: Owner<'_>,
         name: &str,
         uid: &str,
     ) -> Result<(), CallError> {
         let target = Target {
             kind: Kind::ReplicaSet,
-            namespace: &rollout.namespace,
+            namespace: owner.namespace,
             name,
         };
         match self.clients.work.get::<SlimReplicaSet>(target).await {
             Ok(set) if set.seen.uid == uid => self.wake(self.index.answered_set(set)),
             Ok(other) => {
-                self.index.gone_set(&rollout.uid, name);
+                self.index.gone_set(owner.uid, name);
                 self.wake(self.index.answered_set(other));
             }
-            Err(CallError::NotFound(_)) => self.index.gone_set(&rollout.uid, name),
+            Err(CallError::NotFound(_)) => self.index.gone_set(owner.uid, name),
             Err(error) => return Err(error),
         }
         Ok(())
@@ -318,7 +328,7 @@ impl Controller {
         }
     }
 
-    async fn analysis_template(
+    pub(super) async fn analysis_template(
         &self,
         namespace: &str,
         reference: &TemplateRef,
@@ -368,8 +378,8 @@ impl Controller {
     }
 }
 
-/// Who controls a ReplicaSet and what template it says it has.
-fn named(set: &Value) -> Named {
+/// Who controls an object and what template it says it has.
+pub(super) fn named(set: &Value) -> Named {
     let owners = set
         .pointer("/metadata/ownerReferences")
         .and_then(Value::as_array);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::client::{Answer, CallError, Kind, Rest, Target};
 use super::controller::Controller;
+use super::experiment_index::SlimExperiment;
 use super::service_index::SlimService;
 use super::slim::{SlimReplicaSet, SlimRollout, SlimRun};
 use super::stores::ObjectKey;
@@ -22,9 +23,30 @@ pub(super) struct Performed {
     pub(super) retry_after: Option<Duration>,
 }
 
+/// The Rollout or Experiment that a turn is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    pub(super) uid: &'a str,
+    pub(super) version: &'a str,
+}
+
+impl<'a> Owner<'a> {
+    /// A Rollout.
+    pub(super) fn of(seen: &'a RolloutSeen) -> Self {
+        Self {
+            namespace: &seen.namespace,
+            name: &seen.name,
+            uid: &seen.uid,
+            version: &seen.version,
+        }
+    }
+}
+
 impl Controller {
-    /// Sends one write for this Rollout.
-    pub(super) async fn perform(&self, seen: &RolloutSeen, write: &Write) -> Performed {
+    /// Sends one write for this object.
+    pub(super) async fn perform(&self, seen: Owner<'_>, write: &Write) -> Performed {
         if !self.guard.may_write() {
             let why = "the lease is not held, or was not renewed in time".to_owned();
             return Performed {
@@ -48,9 +70,9 @@ impl Controller {
         }
     }
 
-    async fn send(&self, seen: &RolloutSeen, write: &Write) -> Result<String, CallError> {
-        let ns = seen.namespace.as_str();
-        let answer = request(&self.clients.work, ns, &seen.name, write).await?;
+    async fn send(&self, seen: Owner<'_>, write: &Write) -> Result<String, CallError> {
+        let ns = seen.namespace;
+        let answer = request(&self.clients.work, ns, seen.name, write).await?;
         match (write, answer) {
             (Write::PatchRollout { .. }, Some(answer)) => self.took_rollout(&answer),
             (Write::CreateReplicaSet(_) | Write::PatchReplicaSet(_), Some(answer)) => {
@@ -58,6 +80,13 @@ impl Controller {
             }
             (Write::CreateRun(_) | Write::TerminateRun { .. }, Some(answer)) => {
                 self.took_run(&answer)
+            }
+            (Write::CreateExperiment(_) | Write::TerminateExperiment { .. }, Some(answer)) => {
+                self.took_experiment(&answer)
+            }
+            (Write::DeleteExperiment { name, version, .. }, _) => {
+                self.wake(self.index.gone_experiment(&ObjectKey::new(ns, name)));
+                Ok(version.clone())
             }
             (Write::PatchService(_), Some(answer)) => {
                 let service: SlimService = answer.read()?;
@@ -72,11 +101,13 @@ impl Controller {
                 | Write::DeleteConfig(_)
                 | Write::ScaleWorkload(_)
                 | Write::PatchPods(_)
+                | Write::CreateService(_)
+                | Write::DeleteService { .. }
                 | Write::EvictPod { .. },
                 _,
             ) => Ok(String::new()),
             (Write::DeleteReplicaSet { name, version, .. }, _) => {
-                self.index.gone_set(&seen.uid, name);
+                self.index.gone_set(seen.uid, name);
                 Ok(version.clone())
             }
             (Write::DeleteRun { name, version, .. }, _) => {
@@ -92,9 +123,11 @@ impl Controller {
                 | Write::PatchReplicaSet(_)
                 | Write::CreateRun(_)
                 | Write::PatchService(_)
+                | Write::CreateExperiment(_)
+                | Write::TerminateExperiment { .. }
                 | Write::TerminateRun { .. },
                 None,
-            ) => Ok(seen.version.clone()),
+            ) => Ok(seen.version.to_owned()),
         }
     }
 
@@ -123,6 +156,13 @@ impl Controller {
         Ok(version)
     }
 
+    pub(super) fn took_experiment(&self, answer: &Answer) -> Result<String, CallError> {
+        let experiment: SlimExperiment = answer.read()?;
+        let version = experiment.version.clone();
+        self.wake(self.index.answered_experiment(experiment));
+        Ok(version)
+    }
+
     pub(super) fn took_run(&self, answer: &Answer) -> Result<String, CallError> {
         let run: SlimRun = answer.read()?;
         let version = run.version.clone();
@@ -138,6 +178,8 @@ fn is_create(write: &Write) -> bool {
             | Write::CreateConfig(_)
             | Write::CreateReplicaSet(_)
             | Write::CreateRun(_)
+            | Write::CreateService(_)
+            | Write::CreateExperiment(_)
     )
 }
 
@@ -243,6 +285,32 @@ async fn request(
             let target = at(Kind::Service, &patch.name);
             work.merge(target, None, &patch.to_json()).await?
         }
+        Write::CreateService(service) => {
+            let object = &service.object;
+            let target = at(Kind::Service, &service.name);
+            create_owned(work, target, object).await?;
+            return Ok(None);
+        }
+        Write::DeleteService { name, owner } => {
+            delete_owned(work, at(Kind::Service, name), owner).await?;
+            return Ok(None);
+        }
+        Write::CreateExperiment(experiment) => {
+            let object = serde_json::to_value(experiment).map_err(CallError::Unreadable)?;
+            work.create(Kind::Experiment, namespace, &object, false)
+                .await?
+        }
+        Write::TerminateExperiment { name, version } => {
+            let patch = json!({
+                "metadata": {"resourceVersion": version},
+                "spec": {"terminate": true},
+            });
+            work.merge(at(Kind::Experiment, name), None, &patch).await?
+        }
+        Write::DeleteExperiment { name, uid, version } => {
+            gone_is_fine(work.delete(at(Kind::Experiment, name), uid, version).await)?;
+            return Ok(None);
+        }
         Write::Status(write) => match status_patch(write)? {
             Some(patch) => {
                 let target = at(Kind::Rollout, rollout);
@@ -260,6 +328,41 @@ fn status_patch(write: &StatusWrite) -> Result<Option<Value>, CallError> {
     let difference = to_merge_patch(&before, &after);
     Ok(difference
         .map(|status| json!({"metadata": {"resourceVersion": write.version}, "status": status})))
+}
+
+/// Creates an object; one that is there and has the same owner is the same.
+async fn create_owned(work: &Rest, target: Target<'_>, object: &Value) -> Result<(), CallError> {
+    let taken = match work
+        .create(target.kind, target.namespace, object, false)
+        .await
+    {
+        Ok(_) => return Ok(()),
+        Err(error @ CallError::Exists(_)) => error,
+        Err(error) => return Err(error),
+    };
+    let stored: Value = work.get(target).await?;
+    let of = |object: &Value| super::observe::named(object).owner;
+    if of(&stored).is_some() && of(&stored) == of(object) {
+        return Ok(());
+    }
+    Err(taken)
+}
+
+/// Deletes an object that this owner controls; one of somebody else stays.
+async fn delete_owned(work: &Rest, target: Target<'_>, owner: &str) -> Result<(), CallError> {
+    let object: Value = match work.get(target).await {
+        Ok(object) => object,
+        Err(CallError::NotFound(_)) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if super::observe::named(&object).owner.as_deref() != Some(owner) {
+        return Ok(());
+    }
+    let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
+    gone_is_fine(
+        work.delete(target, text("uid"), text("resourceVersion"))
+            .await,
+    )
 }
 
 /// Deleting what is gone is done.

@@ -92,7 +92,7 @@ pub(super) struct Meta {
 }
 
 impl Meta {
-    fn owner(&self) -> Option<&str> {
+    pub(super) fn owner(&self) -> Option<&str> {
         let owners = self.owner_references.as_deref().unwrap_or_default();
         owners
             .iter()

@@ -75,6 +75,7 @@ pub async fn run(
             "freezewindows",
             "clusterfreezewindows",
             "services",
+            "experiments",
         ]
         .map(|n| (n, Arc::default()))
         .into(),
@@ -163,6 +164,12 @@ fn follow(controller: &Arc<Controller>, streams: &mut tokio::task::JoinSet<()>) 
         Index::service_change,
     );
     follow_templates(controller, streams);
+    spawn(
+        controller,
+        streams,
+        (Kind::Experiment, 6, settings.instance_selector()),
+        Index::experiment_change,
+    );
     for kind in WorkloadKind::ALL {
         let this = Arc::clone(controller);
         streams.spawn(async move { this.follow_workloads(kind, PAGE).await });

@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
+use super::experiment_index::{Experiments, SlimExperiment, Woken};
 use super::freezes::Freezes;
 use super::queue::Queued;
 use super::service_index::{Services, SlimService};
 use super::slim::{SlimFreeze, SlimReplicaSet, SlimRollout, SlimRun, WireRollout, version_of};
 use super::watch::{Change, number};
-use crate::api::AnalysisRun;
+use crate::api::{AnalysisRun, Experiment};
 use crate::planner::freeze::Window;
 use crate::planner::observed::{ReplicaSetSeen, RolloutSeen, ServiceSeen};
 
@@ -53,6 +54,8 @@ pub enum Key {
     Run(ObjectKey),
     /// A Service that says a Rollout manages it, and may have to be let go.
     Service(ObjectKey),
+    /// An Experiment.
+    Experiment(ObjectKey),
 }
 
 impl Queued for Key {
@@ -61,6 +64,7 @@ impl Queued for Key {
             Self::Rollout(_) => "Rollouts",
             Self::Run(_) => "AnalysisRuns",
             Self::Service(_) => "Services",
+            Self::Experiment(_) => "Experiments",
         }
     }
 }
@@ -331,6 +335,8 @@ struct Inner {
     run_feed: FeedState<ObjectKey>,
     services: Services,
     service_feed: FeedState<ObjectKey>,
+    experiments: Experiments,
+    experiment_feed: FeedState<ObjectKey>,
     /// Rollouts that are gone and of which nobody has said so yet, with their uid.
     gone: HashMap<ObjectKey, String>,
 }
@@ -381,8 +387,21 @@ pub struct Family {
     pub replica_sets: Vec<ReplicaSetSeen>,
     /// Its runs.
     pub runs: Vec<Arc<AnalysisRun>>,
+    /// Its Experiments.
+    pub experiments: Vec<Arc<Experiment>>,
     /// The Services that it names.
     pub services: Vec<ServiceSeen>,
+}
+
+/// An Experiment with what belongs to it.
+#[derive(Clone, Debug)]
+pub struct ExperimentFamily {
+    /// The Experiment.
+    pub experiment: Arc<Experiment>,
+    /// Its ReplicaSets.
+    pub replica_sets: Vec<ReplicaSetSeen>,
+    /// Its runs.
+    pub runs: Vec<Arc<AnalysisRun>>,
 }
 
 impl Index {
@@ -395,21 +414,30 @@ impl Index {
         let inner = self.lock();
         let rollout = inner.rollouts.get(key)?;
         let uid = &rollout.uid;
-        let replica_sets = inner
-            .sets
-            .get(uid)
-            .into_iter()
-            .flatten()
-            .map(SetEntry::seen);
-        let runs = inner.runs_by_owner.get(uid).into_iter().flatten();
         Some(Family {
             rollout: rollout.seen(),
-            replica_sets: replica_sets.collect(),
-            runs: runs
-                .filter_map(|key| inner.runs.get(key)?.run.as_ref().ok().cloned())
-                .collect(),
+            replica_sets: inner.sets_of(uid),
+            runs: inner.runs_of(uid),
+            experiments: match inner.experiments.is_empty() {
+                true => vec![],
+                false => inner.experiments.of(&uid.text()),
+            },
             services: inner.services.of(key),
         })
+    }
+
+    /// The Experiment and everything it controls, or why it cannot be read.
+    pub fn experiment(&self, key: &ObjectKey) -> Option<Result<ExperimentFamily, String>> {
+        let inner = self.lock();
+        let found = inner.experiments.get(key)?;
+        Some(found.map(|experiment| {
+            let uid = Uid::new(experiment.metadata.uid.as_deref().unwrap_or_default());
+            ExperimentFamily {
+                replica_sets: inner.sets_of(&uid),
+                runs: inner.runs_of(&uid),
+                experiment,
+            }
+        }))
     }
 
     /// The Rollout alone.
@@ -447,6 +475,7 @@ impl Index {
         rollouts
             .chain(inner.runs.keys().cloned().map(Key::Run))
             .chain(inner.services.managed())
+            .chain(inner.experiments.keys())
             .collect()
     }
 
@@ -641,6 +670,55 @@ impl Index {
         self.lock().services.remove(key);
     }
 
+    /// A change of an Experiment as the watch tells it.
+    pub fn experiment_change(&self, change: Change<SlimExperiment>) -> Vec<Key> {
+        let mut inner = self.lock();
+        match change {
+            Change::ListBegins => inner.experiment_feed.listed = Some(HashSet::new()),
+            Change::Listed(object) => {
+                let key = inner.key(&object.namespace, &object.name);
+                inner.experiment_feed.listed(key);
+                return inner.put_experiment(object);
+            }
+            Change::ListEnds(version) => {
+                inner.experiment_feed.heard(version);
+                let Some(listed) = inner.experiment_feed.listed.take() else {
+                    return Vec::new();
+                };
+                let woken = inner.experiments.sweep(&listed, version);
+                return inner.with_owners(woken);
+            }
+            Change::Upsert(object) => {
+                inner.experiment_feed.heard(version_of(&object));
+                return inner.put_experiment(object);
+            }
+            Change::Remove(object) => {
+                inner.experiment_feed.heard(version_of(&object));
+                let key = inner.key(&object.namespace, &object.name);
+                let woken = inner.experiments.remove(&key);
+                return inner.with_owners(woken);
+            }
+            Change::Progress(version) => inner.experiment_feed.heard(version),
+        }
+        Vec::new()
+    }
+
+    /// An Experiment as a write or a live read answered it.
+    pub fn answered_experiment(&self, object: SlimExperiment) -> Vec<Key> {
+        let mut inner = self.lock();
+        if inner.experiment_feed.progress >= version_of(&object) {
+            return Vec::new();
+        }
+        inner.put_experiment(object)
+    }
+
+    /// We deleted an Experiment, or a read found it gone.
+    pub fn gone_experiment(&self, key: &ObjectKey) -> Vec<Key> {
+        let mut inner = self.lock();
+        let woken = inner.experiments.remove(key);
+        inner.with_owners(woken)
+    }
+
     /// A Rollout as a write or a live read answered it.
     pub fn answered_rollout(&self, object: SlimRollout) -> Vec<Key> {
         let mut inner = self.lock();
@@ -733,6 +811,42 @@ impl Inner {
         woken
     }
 
+    fn sets_of(&self, owner: &Uid) -> Vec<ReplicaSetSeen> {
+        let sets = self.sets.get(owner).into_iter().flatten();
+        sets.map(SetEntry::seen).collect()
+    }
+
+    fn runs_of(&self, owner: &Uid) -> Vec<Arc<AnalysisRun>> {
+        let runs = self.runs_by_owner.get(owner).into_iter().flatten();
+        runs.filter_map(|key| self.runs.get(key)?.run.as_ref().ok().cloned())
+            .collect()
+    }
+
+    /// The Rollout or Experiment that has this uid.
+    fn owner(&self, uid: &Uid) -> Option<Key> {
+        if let Some(rollout) = self.rollout_by_uid.get(uid) {
+            return Some(Key::Rollout(rollout.clone()));
+        }
+        if self.experiments.is_empty() {
+            return None;
+        }
+        self.experiments.with_uid(&uid.text())
+    }
+
+    fn put_experiment(&mut self, object: SlimExperiment) -> Vec<Key> {
+        let key = self.key(&object.namespace, &object.name);
+        let woken = self.experiments.put(key, object);
+        self.with_owners(woken)
+    }
+
+    fn with_owners(&self, woken: impl IntoIterator<Item = Woken>) -> Vec<Key> {
+        let keys = woken.into_iter().flat_map(|(key, owner)| {
+            let owner = owner.and_then(|uid| self.owner(&Uid::new(&uid)));
+            std::iter::once(key).chain(owner)
+        });
+        keys.collect()
+    }
+
     /// Rollouts with an update under way that one of these windows may be for: nobody else cares.
     fn updating(&self, windows: &[Arc<Window>]) -> Vec<Key> {
         if windows.is_empty() {
@@ -763,7 +877,7 @@ impl Inner {
             return self.disown(&Uid::new(&object.seen.uid));
         };
         let new = SetEntry::new(object.seen);
-        let woken = self.rollout_by_uid.get(&owner).cloned().map(Key::Rollout);
+        let woken = self.owner(&owner);
         let sets = self.sets.entry(owner.clone()).or_default();
         let changed = match sets.iter_mut().find(|s| s.uid == new.uid) {
             Some(old) if old.version >= new.version => return None,
@@ -796,7 +910,7 @@ impl Inner {
             .0;
         let owner = owner.clone();
         self.sets.get_mut(&owner)?.retain(|s| s.uid != *uid);
-        self.rollout_by_uid.get(&owner).cloned().map(Key::Rollout)
+        self.owner(&owner)
     }
 
     fn drop_set(&mut self, object: &SlimReplicaSet) -> Option<Key> {
@@ -807,7 +921,7 @@ impl Inner {
         if sets.is_empty() {
             self.sets.remove(&owner);
         }
-        self.rollout_by_uid.get(&owner).cloned().map(Key::Rollout)
+        self.owner(&owner)
     }
 
     /// Drops what an old ReplicaSet at 0 no longer needs, once its Rollout tells which ones are in
@@ -879,11 +993,8 @@ impl Inner {
     }
 
     fn run_and_owner(&self, key: ObjectKey, owner: Option<&Uid>) -> Vec<Key> {
-        let rollout = owner
-            .and_then(|o| self.rollout_by_uid.get(o))
-            .cloned()
-            .map(Key::Rollout);
-        std::iter::once(Key::Run(key)).chain(rollout).collect()
+        let owner = owner.and_then(|o| self.owner(o));
+        std::iter::once(Key::Run(key)).chain(owner).collect()
     }
 
     /// What the list did not show and is not newer than it is gone.
@@ -906,16 +1017,16 @@ impl Inner {
         let Some(listed) = self.set_feed.listed.take() else {
             return Vec::new();
         };
-        let mut woken = Vec::new();
+        let mut changed = Vec::new();
         for (owner, sets) in &mut self.sets {
             let before = sets.len();
             sets.retain(|s| listed.contains(&s.uid) || s.version > version);
             if sets.len() != before {
-                woken.extend(self.rollout_by_uid.get(owner).cloned().map(Key::Rollout));
+                changed.push(owner.clone());
             }
         }
         self.sets.retain(|_, sets| !sets.is_empty());
-        woken
+        changed.iter().filter_map(|uid| self.owner(uid)).collect()
     }
 
     fn sweep_runs(&mut self, version: u64) -> Vec<Key> {

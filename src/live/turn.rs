@@ -7,6 +7,7 @@ use super::clock;
 use super::controller::Controller;
 use super::events::{Regarding, Report};
 use super::observe::Sight;
+use super::perform::Owner;
 use super::queue::Rest;
 use super::stores::{Key, ObjectKey};
 use crate::planner::observed::{Observed, RolloutSeen};
@@ -203,7 +204,7 @@ impl Controller {
         let (mut retry_after, mut lost) = (None, None);
         let mut turn = Turn::new(seen, plan);
         while let Some(effect) = turn.next_effect() {
-            let performed = self.perform(&seen.rollout, &effect.write).await;
+            let performed = self.perform(Owner::of(&seen.rollout), &effect.write).await;
             retry_after = retry_after.max(performed.retry_after);
             let (what, name) = told(&effect.write);
             tracing::debug!(rollout = %key, what, name, outcome = ?performed.outcome);
@@ -232,7 +233,8 @@ impl Controller {
         rollout: &RolloutSeen,
         set: &ReplicaSetPatch,
     ) -> Result<Sight, CallError> {
-        self.read_set(rollout, &set.name, &set.uid).await?;
+        self.read_set(Owner::of(rollout), &set.name, &set.uid)
+            .await?;
         Ok(Sight::default())
     }
 
@@ -323,7 +325,7 @@ fn counts_wait(waiting: usize) -> Duration {
 }
 
 /// A write in a word, and the name of what it is about; contents stay out of logs.
-fn told(write: &Write) -> (&'static str, &str) {
+pub(super) fn told(write: &Write) -> (&'static str, &str) {
     match write {
         Write::PatchRollout { .. } => ("patch rollout", ""),
         Write::CreateReplicaSet(set) => ("create replicaset", &set.name),
@@ -343,6 +345,14 @@ fn told(write: &Write) -> (&'static str, &str) {
         Write::TerminateRun { name, .. } => ("terminate analysisrun", name),
         Write::DeleteRun { name, .. } => ("delete analysisrun", name),
         Write::PatchService(patch) => ("patch service", &patch.name),
+        Write::CreateService(service) => ("create service", &service.name),
+        Write::DeleteService { name, .. } => ("delete service", name),
+        Write::CreateExperiment(experiment) => (
+            "create experiment",
+            experiment.metadata.name.as_deref().unwrap_or_default(),
+        ),
+        Write::TerminateExperiment { name, .. } => ("terminate experiment", name),
+        Write::DeleteExperiment { name, .. } => ("delete experiment", name),
         Write::Status(_) => ("status", ""),
     }
 }

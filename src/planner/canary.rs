@@ -11,8 +11,8 @@ use super::revision::Sets;
 use super::sizes::{resize, size};
 use super::spec::{Pause, Step};
 use super::{
-    command, cursor, descent, duration, failure, freeze, history, kept, ramp, reasons, resume,
-    rollback, runs, scale_down, services, status,
+    command, cursor, descent, duration, experiments, failure, freeze, history, kept, ramp, reasons,
+    resume, rollback, runs, scale_down, services, status,
 };
 use crate::api::RolloutStatus;
 
@@ -97,7 +97,7 @@ pub(crate) fn weight(status: &RolloutStatus, steps: &[Step]) -> u32 {
             Step::SetWeight(weight) => Some(*weight),
             Step::Ramp(it) if i == at => Some(ramp::weight(status, it)),
             Step::Ramp(it) => it.levels.last().copied(),
-            Step::Pause(_) | Step::Analysis(_) => None,
+            Step::Pause(_) | Step::Analysis(_) | Step::Experiment(_) => None,
         })
         .unwrap_or(0)
 }
@@ -220,11 +220,9 @@ fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, scaling: &Scaling) {
         return status::stable_gone(d);
     }
     // No verdict: a person decides. Clearing the condition goes on with a new run (C8).
-    let inconclusive = read
-        .pause_conditions
-        .iter()
-        .flatten()
-        .any(|c| c.reason == reasons::INCONCLUSIVE_RUN);
+    let inconclusive = read.pause_conditions.iter().flatten().any(|c| {
+        c.reason == reasons::INCONCLUSIVE_RUN || c.reason == reasons::INCONCLUSIVE_EXPERIMENT
+    });
     if inconclusive {
         return ask_a_person(d, sets);
     }
@@ -250,6 +248,7 @@ fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, scaling: &Scaling) {
         Some(Step::Pause(pause)) => pause_step(d, sets, at, pause),
         Some(Step::Ramp(it)) => ramp::steer(d, sets, at, it, settled),
         Some(Step::Analysis(_)) => runs::step_verdict(d, sets, at),
+        Some(Step::Experiment(_)) => experiments::step_verdict(d, sets, at),
     }
 }
 

@@ -40,6 +40,7 @@ pub(crate) fn set_index(d: &mut Draft<'_>, to: usize) {
     serin.hash = hash;
     if let Some(canary) = &mut d.next.canary {
         canary.current_step_analysis_run_status = None;
+        canary.current_experiment = None;
     }
 }
 
@@ -185,7 +186,7 @@ pub(crate) fn promote(d: &mut Draft<'_>) {
     let step = d.spec.steps().get(at);
     match step {
         Some(Step::Pause(_)) => advance(d, at),
-        Some(Step::SetWeight(_) | Step::Ramp(_) | Step::Analysis(_)) => {
+        Some(Step::SetWeight(_) | Step::Ramp(_) | Step::Analysis(_) | Step::Experiment(_)) => {
             clear_pause(d);
             set_index(d, at.saturating_add(1));
         }

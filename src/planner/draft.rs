@@ -19,7 +19,7 @@ use super::plan::{
 use super::reasons;
 use super::spec::Spec;
 use crate::api::status::SerinStatus;
-use crate::api::{AnalysisRun, DECISION, RolloutStatus};
+use crate::api::{AnalysisRun, DECISION, Experiment, RolloutStatus};
 
 /// Collects what a turn decides.
 pub(crate) struct Draft<'a> {
@@ -270,6 +270,37 @@ impl<'a> Draft<'a> {
         self.runs.push((
             RunOrder::Delete,
             Write::DeleteRun {
+                name: metadata.name.clone().unwrap_or_default(),
+                uid: metadata.uid.clone().unwrap_or_default(),
+                version: metadata.resource_version.clone().unwrap_or_default(),
+            },
+        ));
+    }
+
+    /// Makes an Experiment.
+    pub(crate) fn create_experiment(&mut self, experiment: Experiment) {
+        let write = Write::CreateExperiment(Box::new(experiment));
+        self.runs.push((RunOrder::Create, write));
+    }
+
+    /// Ends an Experiment.
+    pub(crate) fn terminate_experiment(&mut self, experiment: &Experiment) {
+        let metadata = &experiment.metadata;
+        self.runs.push((
+            RunOrder::Terminate,
+            Write::TerminateExperiment {
+                name: metadata.name.clone().unwrap_or_default(),
+                version: metadata.resource_version.clone().unwrap_or_default(),
+            },
+        ));
+    }
+
+    /// Deletes an Experiment that has ended.
+    pub(crate) fn delete_experiment(&mut self, experiment: &Experiment) {
+        let metadata = &experiment.metadata;
+        self.runs.push((
+            RunOrder::Delete,
+            Write::DeleteExperiment {
                 name: metadata.name.clone().unwrap_or_default(),
                 uid: metadata.uid.clone().unwrap_or_default(),
                 version: metadata.resource_version.clone().unwrap_or_default(),

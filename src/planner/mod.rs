@@ -1,6 +1,6 @@
-//! Decides everything: pure, total, no clock, no I/O. Three entry points: [`needs`] (what must be
-//! known), [`plan_rollout`] (one turn of a Rollout) and [`analysis::run::plan_analysis`] (one turn
-//! of an AnalysisRun). The shells (`live`, `sim`) observe, perform and report; they decide nothing.
+//! Decides everything: pure, total, no clock, no I/O. Entry points: [`needs`] (what must be known),
+//! [`plan_rollout`] (one turn of a Rollout), [`analysis::run::plan_analysis`] (one turn of an
+//! AnalysisRun) and [`experiment::plan_experiment`] (one turn of an Experiment). The shells (`live`, `sim`) observe, perform and report; they decide nothing.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,6 +31,8 @@ pub(crate) mod cursor;
 pub(crate) mod descent;
 pub(crate) mod draft;
 pub mod duration;
+pub mod experiment;
+pub(crate) mod experiments;
 pub(crate) mod failure;
 pub(crate) mod fast_track;
 pub mod fault;
@@ -53,6 +55,7 @@ pub mod revision;
 pub(crate) mod roles;
 pub(crate) mod rollback;
 pub mod rollout;
+pub(crate) mod run_history;
 pub(crate) mod runs;
 pub(crate) mod scale_down;
 pub mod services;

@@ -3,7 +3,7 @@
 
 use super::observed::{Need, Observed};
 use super::revision::{self, Found, Sets};
-use super::{config, kept, restart, roles, runs, services, undo, workload};
+use super::{config, experiments, kept, restart, roles, runs, services, undo, workload};
 
 /// What is still missing from `seen`; the shell fetches it and asks again until nothing is.
 pub fn needs(seen: &Observed) -> Vec<Need> {
@@ -43,6 +43,7 @@ pub fn needs(seen: &Observed) -> Vec<Need> {
         asks.extend(kept::needs_when_gone(seen).filter(|_| seen.is_fresh));
     }
     asks.extend(runs::needs(seen, &sets));
+    asks.extend(experiments::needs(seen, &sets));
     asks.extend(restart::needs(seen));
     asks.extend(roles::needs(seen, &sets));
     unanswered(seen, asks)
@@ -62,6 +63,7 @@ fn unanswered(seen: &Observed, mut asks: Vec<Need>) -> Vec<Need> {
         Need::Named(name) => !answers.named.contains_key(name),
         Need::Pods => answers.pods.is_none(),
         Need::Run(name) => !answers.runs.contains_key(name),
+        Need::Experiment(name) => !answers.experiments.contains_key(name),
         Need::AnalysisTemplate(reference) => !answers.analysis_templates.contains_key(reference),
         Need::Service(name) => !answers.absent_services.contains(name),
     });

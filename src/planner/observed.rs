@@ -13,7 +13,7 @@ use super::freeze::Window;
 pub use super::services::ServiceSeen;
 use super::spec::Spec;
 use super::workload::{self, WorkloadKey};
-use crate::api::{AnalysisRun, PodTemplate, Rollout, RolloutStatus};
+use crate::api::{AnalysisRun, Experiment, PodTemplate, Rollout, RolloutStatus};
 
 /// Everything one turn may look at.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Observed {
     pub replica_sets: Vec<ReplicaSetSeen>,
     /// AnalysisRuns whose controller is this Rollout's uid.
     pub runs: Vec<Arc<AnalysisRun>>,
+    /// Experiments whose controller is this Rollout's uid.
+    pub experiments: Vec<Arc<Experiment>>,
     /// Services that the Rollout names, as far as they are in sight, and those that say it manages
     /// them although it names them no longer.
     pub services: Vec<ServiceSeen>,
@@ -158,6 +160,8 @@ pub struct Answers {
     /// AnalysisRuns found by name, whoever owns them: the controller's uid, if any; `None` where there
     /// is no such run.
     pub runs: BTreeMap<String, Option<Option<String>>>,
+    /// Experiments found by name, as `runs`.
+    pub experiments: BTreeMap<String, Option<Option<String>>>,
     /// Analysis templates by reference; `None` where there is no such object.
     pub analysis_templates:
         BTreeMap<TemplateRef, Option<Arc<crate::api::analysis::AnalysisTemplateSpec>>>,
@@ -229,6 +233,8 @@ pub enum Need {
     Pods,
     /// The AnalysisRun that holds this name, whoever owns it.
     Run(String),
+    /// The Experiment that holds this name, whoever owns it.
+    Experiment(String),
     /// An analysis template.
     AnalysisTemplate(TemplateRef),
     /// A Service by name: into `Observed::services`, or `absent_services`.

@@ -110,6 +110,33 @@ pub enum Write {
     },
     /// Lets a Service select other pods, or lets it go.
     PatchService(ServicePatch),
+    /// Creates a Service of an Experiment.
+    CreateService(Box<NewService>),
+    /// Deletes a Service, if it is controlled by this uid.
+    DeleteService {
+        /// Name in the Experiment's namespace.
+        name: String,
+        /// Uid of the Experiment.
+        owner: String,
+    },
+    /// Creates an Experiment (the whole object).
+    CreateExperiment(Box<crate::api::Experiment>),
+    /// Tells an Experiment to end: `spec.terminate: true`.
+    TerminateExperiment {
+        /// Name in the Rollout's namespace.
+        name: String,
+        /// Version decided on.
+        version: String,
+    },
+    /// Deletes an Experiment that has ended, with everything it made.
+    DeleteExperiment {
+        /// Name in the Rollout's namespace.
+        name: String,
+        /// Precondition.
+        uid: String,
+        /// Precondition.
+        version: String,
+    },
     /// The status sub-resource, always last.
     Status(Box<StatusWrite>),
 }
@@ -178,6 +205,15 @@ pub struct NewReplicaSet {
     pub revision: u64,
     /// Full digest with its format version, for `serin.dev/template`.
     pub template_digest: String,
+    /// The object as it is sent.
+    pub object: Arc<Value>,
+}
+
+/// A Service to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewService {
+    /// Its name.
+    pub name: String,
     /// The object as it is sent.
     pub object: Arc<Value>,
 }

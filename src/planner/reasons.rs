@@ -100,6 +100,8 @@ pub const CANARY_PAUSE_STEP: &str = "CanaryPauseStep";
 pub const BLUE_GREEN_PAUSE: &str = "BlueGreenPause";
 /// Pause reason: an analysis came to no verdict.
 pub const INCONCLUSIVE_RUN: &str = "InconclusiveAnalysisRun";
+/// Pause reason: an experiment came to no verdict.
+pub const INCONCLUSIVE_EXPERIMENT: &str = "InconclusiveExperiment";
 /// Pause reason of ours: a gate or an analysis failed, and a person shall decide.
 pub const FAILED_RUN: &str = "FailedAnalysisRun";
 /// Pause reason of ours: a gate holds the update at its very end.
@@ -134,6 +136,7 @@ pub fn action(reason: &str) -> &'static str {
         WORKLOAD_RESTORED => "Restore",
         STABLE_RESTORED => "Restore",
         EVICTION_REFUSED => "Evict",
+        r if r.starts_with("Experiment") || r.starts_with("Template") => "Experiment",
         r if r.starts_with("AnalysisRun") || r.starts_with("Metric") => "Analyze",
         _ => "Reconcile",
     }

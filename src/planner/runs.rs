@@ -20,7 +20,7 @@ use super::reasons;
 use super::revision::Sets;
 use super::slo::{self, Gate, SloContext};
 use super::spec::{Spec, Step};
-use super::{failure, first, resume, rollback};
+use super::{experiments, failure, first, resume, rollback, run_history};
 use crate::api::analysis::{AnalysisTemplateSpec, Argument};
 use crate::api::canary::RolloutAnalysis;
 use crate::api::patch::apply_merge_patch;
@@ -190,7 +190,7 @@ fn is_updating(seen: &Observed, sets: &Sets<'_>) -> bool {
     stable.is_some() && stable != Some(sets.canary.hash.as_str())
 }
 
-fn attempt(status: &RolloutStatus) -> u64 {
+pub(crate) fn attempt(status: &RolloutStatus) -> u64 {
     let attempt = status.serin.as_ref().and_then(|s| s.attempt).unwrap_or(0);
     u64::try_from(attempt).unwrap_or(0)
 }
@@ -263,12 +263,18 @@ fn references(spec: &Spec) -> Vec<(String, &RolloutAnalysis, bool)> {
         .steps
         .iter()
         .enumerate()
-        .filter_map(|(i, step)| match step {
+        .flat_map(|(i, step)| match step {
             Step::Analysis(analysis) => {
                 let path = format!("spec.strategy.canary.steps[{i}].analysis.templates");
-                Some((path, &**analysis, true))
+                vec![(path, &**analysis, true)]
             }
-            Step::SetWeight(_) | Step::Pause(_) | Step::Ramp(_) => None,
+            Step::Experiment(experiment) => {
+                let at = format!("spec.strategy.canary.steps[{i}].experiment.analyses");
+                let all = experiment.analyses.iter().enumerate();
+                all.map(|(n, analysis)| (format!("{at}[{n}].templateName"), analysis, false))
+                    .collect()
+            }
+            Step::SetWeight(_) | Step::Pause(_) | Step::Ramp(_) => vec![],
         });
     background.chain(steps).collect()
 }
@@ -363,13 +369,17 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
     let wanted = wanted(seen, d.spec, sets);
     end_unwanted(d, &wanted);
     show_the_end(d, &wanted);
+    experiments::end_unwanted(d, sets);
     if is_untouched(seen, sets) && is_updating(seen, sets) {
         check_references(d);
     }
     // Nothing to judge, and nobody to ask about: runs that are there go on, none begins.
     let is_not_begun = d.freeze.is_some() && sets.canary.replicas == 0;
-    if d.spec.replicas == 0 || is_not_begun {
+    if d.spec.replicas == 0 {
         return false;
+    }
+    if is_not_begun {
+        return experiments::steer(d, sets);
     }
     let mut changed = false;
     let has_background = wanted
@@ -392,7 +402,7 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
         first::pass(d);
         return true;
     }
-    changed
+    changed || experiments::steer(d, sets)
 }
 
 /// What is asked of a first deployment holds: the run has ended well, or goes on without an end and
@@ -605,6 +615,7 @@ fn request(
     RunRequest {
         name: want.name.clone(),
         namespace: rollout.namespace.clone(),
+        owner_kind: "Rollout",
         owner_name: rollout.name.clone(),
         owner_uid: rollout.uid.clone(),
         labels: labels(d, sets, want.purpose),
@@ -670,7 +681,11 @@ fn owner(d: &Draft<'_>) -> Value {
 }
 
 /// The Rollout's arguments as values: literal, a version's hash, or a field of the Rollout (N18).
-fn arguments(d: &Draft<'_>, sets: &Sets<'_>, analysis: &RolloutAnalysis) -> Vec<Argument> {
+pub(crate) fn arguments(
+    d: &Draft<'_>,
+    sets: &Sets<'_>,
+    analysis: &RolloutAnalysis,
+) -> Vec<Argument> {
     let object = owner(d);
     let resolve = |arg: &crate::api::canary::AnalysisRunArgument| {
         let from = arg.value_from.as_ref();
@@ -794,7 +809,7 @@ fn judge(d: &mut Draft<'_>, sets: &Sets<'_>, want: &Wanted<'_>, run: &AnalysisRu
     match phase(run) {
         "Failed" | "Error" => fail(d, sets, want, message(run)),
         "Inconclusive" if first::is_pending(d.read()) => fail(d, sets, want, "no verdict"),
-        "Inconclusive" => inconclusive(d),
+        "Inconclusive" => inconclusive(d, reasons::INCONCLUSIVE_RUN),
         _ => false,
     }
 }
@@ -816,7 +831,8 @@ fn fail(d: &mut Draft<'_>, sets: &Sets<'_>, want: &Wanted<'_>, message: &str) ->
     true
 }
 
-fn inconclusive(d: &mut Draft<'_>) -> bool {
+/// No verdict: a person decides. True when it changed the status.
+pub(crate) fn inconclusive(d: &mut Draft<'_>, reason: &str) -> bool {
     let read = d.read();
     let waits = read
         .pause_conditions
@@ -826,7 +842,7 @@ fn inconclusive(d: &mut Draft<'_>) -> bool {
         .pause_conditions
         .iter()
         .flatten()
-        .any(|c| c.reason == reasons::INCONCLUSIVE_RUN);
+        .any(|c| c.reason == reason);
     if has_reason {
         return false;
     }
@@ -836,7 +852,7 @@ fn inconclusive(d: &mut Draft<'_>) -> bool {
         cursor::next_attempt(d);
         return true;
     }
-    cursor::enter_pause(d, reasons::INCONCLUSIVE_RUN);
+    cursor::enter_pause(d, reason);
     true
 }
 
@@ -922,42 +938,17 @@ pub(crate) fn clean_up(d: &mut Draft<'_>, sets: &Sets<'_>) {
         .map(|w| w.name)
         .chain(shown(&d.next))
         .collect();
-    let hash_of = |run: &AnalysisRun| {
-        run.metadata
-            .labels
-            .as_ref()
-            .and_then(|l| l.get(POD_HASH_LABEL))
-            .cloned()
-    };
-    let mut finished: Vec<&Arc<AnalysisRun>> = seen
-        .runs
-        .iter()
-        .filter(|run| is_finished(run) && run.metadata.deletion_timestamp.is_none())
-        .filter(|run| {
-            !current
-                .iter()
-                .any(|name| run.metadata.name.as_ref() == Some(name))
-        })
-        .collect();
-    finished.sort_by(|a, b| {
-        let key = |r: &AnalysisRun| r.metadata.creation_timestamp.as_ref().map(|t| t.0);
-        (key(b), &b.metadata.name).cmp(&(key(a), &a.metadata.name))
+    let finished = seen.runs.iter().filter(|run| {
+        let is_current = current
+            .iter()
+            .any(|n| run.metadata.name.as_ref() == Some(n));
+        is_finished(run) && !is_current
     });
-    let (mut good, mut bad) = (0_u32, 0_u32);
-    for run in finished {
-        let is_orphan = hash_of(run)
-            .is_none_or(|hash| !sets.all().any(|rs| rs.hash == hash && !rs.is_deleting));
-        let (kept, limit) = if phase(run) == "Successful" {
-            (&mut good, d.spec.successful_run_history_limit)
-        } else {
-            (&mut bad, d.spec.unsuccessful_run_history_limit)
-        };
-        if is_orphan || *kept >= limit {
-            d.delete_run(run);
-        } else {
-            *kept = kept.saturating_add(1);
-        }
+    let finished = finished.map(|run| (run, &run.metadata, phase(run) == "Successful"));
+    for run in run_history::surplus(d.spec, sets, finished.collect()) {
+        d.delete_run(run);
     }
+    experiments::clean_up(d, sets);
 }
 
 fn shown(status: &RolloutStatus) -> Vec<String> {

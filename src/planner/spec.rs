@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::slo::SloSpec;
 use super::workload::Workload;
-use crate::api::canary::RolloutAnalysis;
+use crate::api::canary::{RolloutAnalysis, RolloutExperimentStep};
 
 /// A Rollout's spec after `lower`.
 #[derive(Clone, Debug)]
@@ -100,7 +100,11 @@ impl Spec {
     pub fn is_judged(&self) -> bool {
         let by_analysis = match &self.strategy {
             Strategy::Canary(canary) => {
-                let is_analysis = |step: &Step| matches!(step, Step::Analysis(_));
+                let is_analysis = |step: &Step| match step {
+                    Step::Analysis(_) => true,
+                    Step::Experiment(it) => !it.analyses.is_empty(),
+                    Step::SetWeight(_) | Step::Pause(_) | Step::Ramp(_) => false,
+                };
                 canary.background.is_some() || canary.steps.iter().any(is_analysis)
             }
             Strategy::BlueGreen(blue_green) => {
@@ -273,6 +277,17 @@ pub enum Step {
     Ramp(Ramp),
     /// Run an analysis and wait for its verdict.
     Analysis(Box<RolloutAnalysis>),
+    /// Run versions side by side and wait for the verdict.
+    Experiment(Box<ExperimentStep>),
+}
+
+/// An Experiment step.
+#[derive(Clone, Debug)]
+pub struct ExperimentStep {
+    /// As written.
+    pub wire: RolloutExperimentStep,
+    /// Its analyses in order, each as an analysis of its own.
+    pub analyses: Vec<RolloutAnalysis>,
 }
 
 /// A pause step.
@@ -317,6 +332,7 @@ impl Step {
             Self::Pause(Pause { text: None, .. }) => "pause".to_owned(),
             Self::Ramp(ramp) => format!("ramp: {}", ramp.text),
             Self::Analysis(_) => "analysis".to_owned(),
+            Self::Experiment(_) => "experiment".to_owned(),
         }
     }
 }

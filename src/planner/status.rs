@@ -43,7 +43,7 @@ pub(crate) fn compute(d: &mut Draft<'_>, sets: &Sets<'_>) {
 /// Faults in what the spec refers to make it as invalid as faults in itself.
 fn references(d: &mut Draft<'_>, now: &Time) {
     if d.faults.is_empty() {
-        return remove_condition(&mut d.next, reasons::INVALID_SPEC);
+        return remove_condition(&mut d.next.conditions, reasons::INVALID_SPEC);
     }
     let message = invalid_message(&d.seen.rollout.name, &d.faults);
     let reason = reasons::INVALID_SPEC;
@@ -162,7 +162,7 @@ fn replica_failure(d: &mut Draft<'_>, sets: &Sets<'_>, now: &Time) {
             message,
             now.clone(),
         ),
-        None => remove_condition(&mut d.next, reasons::REPLICA_FAILURE),
+        None => remove_condition(&mut d.next.conditions, reasons::REPLICA_FAILURE),
     }
 }
 
@@ -360,7 +360,7 @@ fn step_text(at: usize, steps: usize) -> Option<String> {
 pub(crate) fn started(d: &mut Draft<'_>, revision: u64) {
     d.next.observed_generation = Some(d.seen.rollout.generation.to_string());
     let now = command::stamp(d);
-    remove_condition(&mut d.next, reasons::INVALID_SPEC);
+    remove_condition(&mut d.next.conditions, reasons::INVALID_SPEC);
     completed(d, revision, &now);
     paused(d, &now);
     healthy_lost(d, &now);
@@ -483,8 +483,8 @@ pub(crate) fn condition<'a>(
 }
 
 /// Removes a condition.
-pub(crate) fn remove_condition(status: &mut RolloutStatus, type_: &str) {
-    status.conditions.retain(|c| c.type_ != type_);
+pub(crate) fn remove_condition(conditions: &mut Vec<RolloutCondition>, type_: &str) {
+    conditions.retain(|c| c.type_ != type_);
 }
 
 /// Sets a condition: `lastTransitionTime` moves only with the status, `lastUpdateTime` only with
@@ -498,7 +498,18 @@ pub(crate) fn set_condition(
     message: &str,
     now: Time,
 ) {
-    if let Some(c) = status.conditions.iter_mut().find(|c| c.type_ == type_) {
+    put_condition(&mut status.conditions, type_, value, (reason, message), now);
+}
+
+/// The same for the conditions of any object.
+pub(crate) fn put_condition(
+    conditions: &mut Vec<RolloutCondition>,
+    type_: &str,
+    value: &str,
+    (reason, message): (&str, &str),
+    now: Time,
+) {
+    if let Some(c) = conditions.iter_mut().find(|c| c.type_ == type_) {
         if c.status != value {
             c.last_transition_time = Some(now.clone());
         }
@@ -510,7 +521,7 @@ pub(crate) fn set_condition(
         c.message = Some(message.to_owned());
         return;
     }
-    status.conditions.push(RolloutCondition {
+    conditions.push(RolloutCondition {
         type_: type_.to_owned(),
         status: value.to_owned(),
         last_update_time: Some(now.clone()),

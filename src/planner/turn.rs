@@ -125,6 +125,11 @@ impl<'a> Turn<'a> {
                 self.end.needs.push(Need::Run(name));
                 self.stop_and_replan();
             }
+            Write::CreateExperiment(experiment) => {
+                let name = experiment.metadata.name.clone().unwrap_or_default();
+                self.end.needs.push(Need::Experiment(name));
+                self.stop_and_replan();
+            }
             Write::PatchRollout { .. }
             | Write::PatchReplicaSet(_)
             | Write::DropTemplate(_)
@@ -136,6 +141,10 @@ impl<'a> Turn<'a> {
             | Write::TerminateRun { .. }
             | Write::DeleteRun { .. }
             | Write::PatchService(_)
+            | Write::CreateService(_)
+            | Write::DeleteService { .. }
+            | Write::TerminateExperiment { .. }
+            | Write::DeleteExperiment { .. }
             | Write::Status(_) => self.stop_and_replan(),
         }
     }
@@ -180,6 +189,11 @@ impl<'a> Turn<'a> {
                 | Write::TerminateRun { .. }
                 | Write::DeleteRun { .. }
                 | Write::PatchService(_)
+                | Write::CreateService(_)
+                | Write::DeleteService { .. }
+                | Write::CreateExperiment(_)
+                | Write::TerminateExperiment { .. }
+                | Write::DeleteExperiment { .. }
                 | Write::Status(_) => self.plan.status.clone(),
             };
             let (reason, message) = beside_the_end(&after, reason, message);
@@ -228,6 +242,9 @@ fn is_housekeeping(write: &Write) -> bool {
         | Write::EvictPod { .. }
         | Write::DeleteReplicaSet { .. }
         | Write::DeleteRun { .. }
+        | Write::DeleteService { .. }
+        | Write::TerminateExperiment { .. }
+        | Write::DeleteExperiment { .. }
         | Write::TerminateRun { .. } => true,
         Write::PatchRollout { .. }
         | Write::CreateConfig(_)
@@ -235,6 +252,8 @@ fn is_housekeeping(write: &Write) -> bool {
         | Write::PatchReplicaSet(_)
         | Write::CreateRun(_)
         | Write::PatchService(_)
+        | Write::CreateService(_)
+        | Write::CreateExperiment(_)
         | Write::Status(_) => false,
     }
 }
@@ -256,6 +275,11 @@ fn described(write: &Write) -> String {
         Write::PatchReplicaSet(patch) => format!("update replica set {:?}", patch.name),
         Write::CreateRun(_) => "create an analysis run".to_owned(),
         Write::PatchService(patch) => format!("update service {:?}", patch.name),
+        Write::CreateService(service) => format!("create service {:?}", service.name),
+        Write::DeleteService { name, .. } => format!("delete service {name:?}"),
+        Write::CreateExperiment(_) => "create an experiment".to_owned(),
+        Write::TerminateExperiment { name, .. } => format!("end experiment {name:?}"),
+        Write::DeleteExperiment { name, .. } => format!("delete old experiment {name:?}"),
         Write::Status(_) => "update the status".to_owned(),
     }
 }
@@ -318,6 +342,13 @@ fn folded(write: &Write, why: &str) -> Option<(&'static str, String)> {
             reasons::RECONCILIATION_ERROR,
             format!("Failed to update service {:?}: {why}", patch.name),
         )),
+        Write::CreateExperiment(experiment) => Some((
+            reasons::RECONCILIATION_ERROR,
+            format!(
+                "Failed to create experiment {:?}: {why}",
+                experiment.metadata.name.as_deref().unwrap_or_default()
+            ),
+        )),
         Write::PatchRollout { .. }
         | Write::KeepTemplate(_)
         | Write::DropTemplate(_)
@@ -328,6 +359,10 @@ fn folded(write: &Write, why: &str) -> Option<(&'static str, String)> {
         | Write::DeleteReplicaSet { .. }
         | Write::TerminateRun { .. }
         | Write::DeleteRun { .. }
+        | Write::CreateService(_)
+        | Write::DeleteService { .. }
+        | Write::TerminateExperiment { .. }
+        | Write::DeleteExperiment { .. }
         | Write::Status(_) => None,
     }
 }

@@ -306,6 +306,7 @@ impl World<'_> {
             Kind::ReplicaSets => self.cluster.replica_sets.freeze(),
             Kind::Runs => self.cluster.runs.freeze(),
             Kind::Services => self.cluster.services.freeze(),
+            Kind::Experiments => self.cluster.experiments.freeze(),
         }
         self.queue.push(plus(self.now, lasts), Happen::Thaw(kind));
     }

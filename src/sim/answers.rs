@@ -86,10 +86,14 @@ impl World<'_> {
 
     /// The version whose pods a run looks at.
     fn version_measured(&self, run: &AnalysisRun) -> Option<&Version> {
-        let labels = run.metadata.labels.as_ref()?;
-        let set = self
-            .cluster
-            .replica_set_of(labels.get(api::POD_HASH_LABEL)?)?;
+        let labels = run.metadata.labels.as_ref();
+        let label = labels.and_then(|labels| labels.get(api::POD_HASH_LABEL));
+        // A run of an Experiment says so in an argument, or it looks at all of its pods.
+        let args = run.spec.args.iter().flatten();
+        let mut hashes = label
+            .into_iter()
+            .chain(args.filter_map(|arg| arg.value.as_ref()));
+        let set = hashes.find_map(|hash| self.cluster.replica_set_of(hash))?;
         self.rehearsal.version_of(&set.image)
     }
 

@@ -14,7 +14,7 @@ use super::event::{Happen, Kind};
 use super::workloads::Workloads;
 use crate::api::analysis::AnalysisTemplateSpec;
 use crate::api::patch::apply_merge_patch;
-use crate::api::{self, AnalysisRun, PodTemplate, RolloutSpec, RolloutStatus};
+use crate::api::{self, AnalysisRun, Experiment, PodTemplate, RolloutSpec, RolloutStatus};
 use crate::planner::config::{self, ConfigKey, Contents};
 use crate::planner::freeze::Window;
 use crate::planner::lower;
@@ -67,6 +67,10 @@ pub struct Cluster {
     pub runs: super::store::Store<AnalysisRun>,
     /// Services by name.
     pub services: super::store::Store<ServiceSeen>,
+    /// Experiments by name.
+    pub experiments: super::store::Store<Experiment>,
+    /// Services that Experiments made, and the uid of who made them.
+    pub made_services: BTreeMap<String, String>,
     /// Analysis templates; they do not change during a rehearsal.
     pub templates: BTreeMap<TemplateRef, Arc<AnalysisTemplateSpec>>,
     /// Freeze windows; they do not change during a rehearsal, but for the time.
@@ -91,6 +95,8 @@ impl Cluster {
             replica_sets: super::store::Store::new(lag),
             runs: super::store::Store::new(lag),
             services: super::store::Store::new(lag),
+            experiments: super::store::Store::new(lag),
+            made_services: BTreeMap::new(),
             templates: BTreeMap::new(),
             freezes: Arc::default(),
             kept: BTreeMap::new(),
@@ -113,7 +119,7 @@ impl Cluster {
         self.version
     }
 
-    fn next_uid(&mut self, what: &str) -> String {
+    pub(super) fn next_uid(&mut self, what: &str) -> String {
         self.uids += 1;
         format!("{what}-{:04}", self.uids)
     }
@@ -194,6 +200,7 @@ impl Cluster {
         for run in runs {
             announce(queue, self.runs.remove(now, &run), Kind::Runs);
         }
+        self.delete_experiments_of(now, &gone.seen.uid, queue);
     }
 
     /// Carries out one write of the planner, with its preconditions.
@@ -258,6 +265,15 @@ impl Cluster {
                 }
             }
             Write::PatchService(patch) => self.patch_service(now, patch, queue),
+            Write::CreateService(service) => self.make_service(service),
+            Write::DeleteService { name, owner } => self.unmake_service(name, owner),
+            Write::CreateExperiment(experiment) => self.create_experiment(now, experiment, queue),
+            Write::TerminateExperiment { name, version } => {
+                self.terminate_experiment(now, (name, version), queue)
+            }
+            Write::DeleteExperiment { name, uid, version } => {
+                self.delete_experiment(now, (name, uid, version), queue)
+            }
             Write::Status(write) => self.planned_status(now, write, queue),
         }
     }
@@ -787,13 +803,13 @@ fn some(map: &Arc<BTreeMap<String, String>>) -> Option<BTreeMap<String, String>>
 }
 
 /// Deleting what is gone is done.
-fn gone(version: &str) -> Outcome {
+pub(super) fn gone(version: &str) -> Outcome {
     Outcome::Done {
         version: version.to_owned(),
     }
 }
 
-fn announce(queue: &mut Queue<Happen>, due: Option<Timestamp>, kind: Kind) {
+pub(super) fn announce(queue: &mut Queue<Happen>, due: Option<Timestamp>, kind: Kind) {
     if let Some(due) = due {
         queue.push(due, Happen::Deliver(kind));
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::clock::{Ms, plus};
 use super::event::{Happen, Kind};
@@ -54,11 +55,12 @@ struct RunMemory {
 /// Time after which a turn no longer waits for the view to bring its own writes, but reads live.
 const PATIENCE: Ms = 5_000;
 /// Every kind that is watched.
-const KINDS: [Kind; 4] = [
+const KINDS: [Kind; 5] = [
     Kind::Rollouts,
     Kind::ReplicaSets,
     Kind::Runs,
     Kind::Services,
+    Kind::Experiments,
 ];
 /// Time until a Service that is to be let go is looked at: the Rollout's own turn often comes first.
 const LET_GO: Ms = 700;
@@ -103,6 +105,7 @@ impl World<'_> {
                 cluster.replica_sets.relist();
                 cluster.runs.relist();
                 cluster.services.relist();
+                cluster.experiments.relist();
             }
             Some(age) => {
                 let (as_of, catch_up) = (plus(now, -age), plus(now, age.min(10_000)));
@@ -110,6 +113,7 @@ impl World<'_> {
                 cluster.replica_sets.relist_old(as_of, catch_up);
                 cluster.runs.relist_old(as_of, catch_up);
                 cluster.services.relist_old(as_of, catch_up);
+                cluster.experiments.relist_old(as_of, catch_up);
                 for kind in KINDS {
                     self.queue.push(catch_up, Happen::Deliver(kind));
                 }
@@ -121,6 +125,7 @@ impl World<'_> {
         for run in runs {
             self.queue.push(now, Happen::RunTurn(Arc::from(run)));
         }
+        self.look_at_experiments();
     }
 
     /// The controller process ends; `Happen::Start` must bring it back.
@@ -138,6 +143,7 @@ impl World<'_> {
             Kind::ReplicaSets => self.cluster.replica_sets.deliver(now),
             Kind::Runs => self.cluster.runs.deliver(now),
             Kind::Services => self.cluster.services.deliver(now),
+            Kind::Experiments => self.cluster.experiments.deliver(now),
         };
         if !changed || !self.controller.is_up {
             return;
@@ -151,6 +157,7 @@ impl World<'_> {
         if matches!(kind, Kind::Rollouts | Kind::Services) {
             self.look_at_services();
         }
+        self.look_at_experiments();
         self.look_soon(now);
     }
 
@@ -293,23 +300,36 @@ impl World<'_> {
 
     fn snapshot(&self, live: bool) -> Option<Observed> {
         let cluster = &self.cluster;
-        let (rollouts, sets, runs, services) = match live {
+        let (rollouts, sets, runs, services, experiments) = match live {
             true => (
                 cluster.rollouts.truth(),
                 cluster.replica_sets.truth(),
                 cluster.runs.truth(),
                 cluster.services.truth(),
+                cluster.experiments.truth(),
             ),
             false => (
                 cluster.rollouts.view(),
                 cluster.replica_sets.view(),
                 cluster.runs.view(),
                 cluster.services.view(),
+                cluster.experiments.view(),
             ),
         };
         let rollout = rollouts.values().next()?.seen.clone();
         let owner = Some(rollout.uid.as_str());
         let replica_sets = sets.values().filter(|set| set.owner.as_deref() == owner);
+        let is_of = |meta: &ObjectMeta| {
+            let mut owners = meta.owner_references.iter().flatten();
+            owners.any(|o| o.controller == Some(true) && o.uid == rollout.uid)
+        };
+        let runs: Vec<_> = runs
+            .values()
+            .filter(|run| is_of(&run.metadata))
+            .cloned()
+            .collect();
+        let experiments = experiments.values().filter(|e| is_of(&e.metadata));
+        let experiments = experiments.cloned().collect();
         let names = rollout
             .spec
             .as_ref()
@@ -325,7 +345,8 @@ impl World<'_> {
             services,
             now: self.now,
             replica_sets: replica_sets.map(|set| set.seen.clone()).collect(),
-            runs: runs.values().cloned().collect(),
+            runs,
+            experiments,
             answers: Answers::default(),
             is_fresh: live,
             evidence: live.then(|| cluster.last_version().to_string()),
@@ -386,6 +407,14 @@ impl World<'_> {
                 });
                 answers.runs.insert(name.clone(), owner);
             }
+            Need::Experiment(name) => {
+                let owner = cluster.experiments.get(name).map(|experiment| {
+                    let owners = experiment.metadata.owner_references.iter().flatten();
+                    let mut owners = owners.filter(|o| o.controller == Some(true));
+                    owners.next().map(|o| o.uid.clone())
+                });
+                answers.experiments.insert(name.clone(), owner);
+            }
             Need::AnalysisTemplate(reference) => {
                 let found = cluster.templates.get(reference).cloned();
                 answers.analysis_templates.insert(reference.clone(), found);
@@ -399,7 +428,7 @@ impl World<'_> {
     fn perform_plan(&mut self, observed: &Observed, plan: Plan) -> Performed {
         let mut turn = Turn::new(observed, plan);
         while let Some(effect) = turn.next_effect() {
-            match self.perform(&effect.write, observed) {
+            match self.perform(&effect.write, Some(observed)) {
                 Some(outcome) => turn.record(outcome),
                 None => return Performed::Crashed,
             }
@@ -408,14 +437,20 @@ impl World<'_> {
     }
 
     /// Carries out one write under the faults of the hour; `None` when the controller crashed.
-    fn perform(&mut self, write: &Write, observed: &Observed) -> Option<Outcome> {
+    pub(super) fn perform(
+        &mut self,
+        write: &Write,
+        observed: Option<&Observed>,
+    ) -> Option<Outcome> {
         let fate = self.faults.decide();
         let outcome = match fate {
             Fate::Fine | Fate::Lost | Fate::CrashAfter(_) => {
                 let before = self.watcher.is_some().then(|| self.census());
                 let outcome = self.cluster.perform(self.now, write, &mut self.queue);
-                if let (Some(before), Some(mut watcher)) = (before, self.watcher.take()) {
-                    watcher.wrote(self, write, &outcome, observed, &before);
+                if let (Some(before), Some(seen)) = (before, observed)
+                    && let Some(mut watcher) = self.watcher.take()
+                {
+                    watcher.wrote(self, write, &outcome, seen, &before);
                     self.watcher = Some(watcher);
                 }
                 outcome
@@ -439,7 +474,7 @@ impl World<'_> {
         }
     }
 
-    fn crash(&mut self, crash: Crash) {
+    pub(super) fn crash(&mut self, crash: Crash) {
         self.tell_fault("controller crashes");
         self.stop_controller(crash.down, crash.old_list);
     }
@@ -458,13 +493,25 @@ impl World<'_> {
             Write::PatchService(patch) => (Kind::Services, patch.name.clone()),
             Write::CreateRun(run) => (Kind::Runs, run.metadata.name.clone().unwrap_or_default()),
             Write::TerminateRun { name, .. } => (Kind::Runs, name.clone()),
+            Write::CreateExperiment(experiment) => {
+                let name = experiment.metadata.name.clone();
+                (Kind::Experiments, name.unwrap_or_default())
+            }
+            Write::TerminateExperiment { name, .. } => (Kind::Experiments, name.clone()),
             Write::KeepTemplate(_)
             | Write::DropTemplate(_)
             | Write::CreateConfig(_)
             | Write::DeleteConfig(_)
             | Write::ScaleWorkload(_)
             | Write::PatchPods(_)
+            | Write::CreateService(_)
+            | Write::DeleteService { .. }
             | Write::EvictPod { .. } => return,
+            Write::DeleteExperiment { name, .. } => {
+                let own = (Kind::Experiments, name.clone());
+                self.controller.own.remove(&own);
+                return;
+            }
             Write::DeleteReplicaSet { name, .. } => {
                 self.controller
                     .own
@@ -481,9 +528,15 @@ impl World<'_> {
             .insert(key, version.parse().unwrap_or(0));
     }
 
+    /// This controller wrote that version.
+    pub(super) fn wrote_own(&mut self, kind: Kind, name: &str, version: &str) {
+        let version = version.parse().unwrap_or(0);
+        self.controller.own.insert((kind, name.to_owned()), version);
+    }
+
     /// True when the view is not older than anything this controller wrote. `Kind::Runs` asks for
     /// runs alone, anything else for all kinds.
-    fn sees_own_writes(&mut self, kind: Kind) -> bool {
+    pub(super) fn sees_own_writes(&mut self, kind: Kind) -> bool {
         let cluster = &self.cluster;
         let version_of = |kind: Kind, name: &str| -> Option<u64> {
             let version = match kind {
@@ -502,6 +555,10 @@ impl World<'_> {
                     let run = cluster.runs.view().get(name)?;
                     run.metadata.resource_version.clone()
                 }
+                Kind::Experiments => {
+                    let experiment = cluster.experiments.view().get(name)?;
+                    experiment.metadata.resource_version.clone()
+                }
             };
             version?.parse().ok()
         };
@@ -510,6 +567,7 @@ impl World<'_> {
             Kind::ReplicaSets => cluster.replica_sets.get(name).is_some(),
             Kind::Runs => cluster.runs.get(name).is_some(),
             Kind::Services => cluster.services.get(name).is_some(),
+            Kind::Experiments => cluster.experiments.get(name).is_some(),
         };
         let wanted = |of: Kind| kind != Kind::Runs || of == Kind::Runs;
         self.controller.own.retain(|(of, name), version| {

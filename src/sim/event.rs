@@ -13,6 +13,8 @@ pub enum Kind {
     Runs,
     /// Services.
     Services,
+    /// Experiments.
+    Experiments,
 }
 
 /// One happening in virtual time.
@@ -44,6 +46,8 @@ pub enum Happen {
     LetGo,
     /// The controller looks at an AnalysisRun.
     RunTurn(Arc<str>),
+    /// The controller looks at an Experiment.
+    ExperimentTurn(Arc<str>),
     /// The answer of a measurement arrives.
     Answer(u64),
     /// A scripted action is due.

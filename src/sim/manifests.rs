@@ -24,6 +24,8 @@ pub struct Manifests {
     pub rollouts: Vec<api::Rollout>,
     /// Analysis templates.
     pub templates: BTreeMap<TemplateRef, AnalysisTemplateSpec>,
+    /// Experiments that begin with the story.
+    pub experiments: Vec<api::Experiment>,
     /// Freeze windows.
     pub freezes: Vec<Arc<Window>>,
     /// Services.
@@ -118,6 +120,7 @@ impl Manifests {
                 self.templates.insert(name, *spec);
             }
             Some(Object::Freeze(window)) => self.freezes.push(Arc::new(*window)),
+            Some(Object::Experiment(experiment)) => self.experiments.push(*experiment),
             Some(Object::Other(title)) => self.others.push(title),
         }
     }

@@ -23,6 +23,7 @@ pub mod cluster;
 pub mod controller;
 pub mod event;
 pub mod expect;
+mod experiments;
 pub mod faults;
 pub mod manifests;
 pub mod pods;

@@ -62,6 +62,22 @@ impl Recorder {
         // Values and verdicts are told by `run`, and what follows from them by the Rollout's events.
     }
 
+    /// An event of the planner about an Experiment: what became of it and of its templates.
+    pub(super) fn experiment(
+        &mut self,
+        now: Timestamp,
+        name: &str,
+        (reason, note): (&str, &str),
+        is_warning: bool,
+    ) {
+        if !reason.starts_with("Experiment") && !reason.starts_with("Template") {
+            return;
+        }
+        let at = self.at(now);
+        let text = format!("{name}: {note}");
+        self.story.event(at, reason, &text, is_warning);
+    }
+
     /// Something broke, or was mended.
     pub(super) fn fault(&mut self, now: Timestamp, text: &str) {
         self.story.tell(self.at(now), Who::Fault, text);
@@ -96,7 +112,10 @@ impl Recorder {
 /// What is true now; nothing where there is no Rollout.
 fn scene<'a>(world: &'a World<'_>) -> Option<Scene<'a>> {
     let rollout = world.cluster.rollout()?;
+    // Pods of Experiments are no part of the Rollout's sizes.
+    let uid = Some(&rollout.seen.uid);
     let sets = world.cluster.replica_sets.truth().values();
+    let sets = sets.filter(|set| set.owner.as_ref() == uid);
     let set_seen = |set: &'a std::sync::Arc<super::cluster::ReplicaSet>| SetSeen {
         name: &set.seen.name,
         hash: &set.seen.hash,

@@ -383,6 +383,7 @@ fn watch(path: &str, value: &Value, faults: &mut Vec<Fault>) -> Option<Verb> {
         "replicasets" => Kind::ReplicaSets,
         "analysisruns" => Kind::Runs,
         "services" => Kind::Services,
+        "experiments" => Kind::Experiments,
         _ => {
             let hint = unknown("", &name, KINDS).message;
             return refuse(&inner.at("kind"), &hint.replace("field", "kind"), faults);

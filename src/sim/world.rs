@@ -191,6 +191,10 @@ impl<'a> World<'a> {
         }
         self.now = self.start;
         self.changed = self.start;
+        for experiment in &self.rehearsal.manifests.experiments {
+            self.cluster
+                .create_experiment(self.now, experiment, &mut self.queue);
+        }
         for (index, delay) in self.script.timed() {
             self.queue.push(plus(self.start, delay), Happen::Act(index));
         }
@@ -248,6 +252,7 @@ impl<'a> World<'a> {
             Happen::Turn => self.turn(),
             Happen::LetGo => self.let_services_go(),
             Happen::RunTurn(run) => self.run_turn(&run),
+            Happen::ExperimentTurn(name) => self.experiment_turn(&name),
             Happen::Answer(task) => self.answered(task),
             Happen::Act(index) => self.act(index),
             Happen::Start => {
@@ -262,6 +267,7 @@ impl<'a> World<'a> {
                     Kind::ReplicaSets => (cluster.replica_sets.thaw(), cluster.replica_sets.dues()),
                     Kind::Runs => (cluster.runs.thaw(), cluster.runs.dues()),
                     Kind::Services => (cluster.services.thaw(), cluster.services.dues()),
+                    Kind::Experiments => (cluster.experiments.thaw(), cluster.experiments.dues()),
                 };
                 for due in dues {
                     self.queue.push(due.max(now), Happen::Deliver(kind));
@@ -294,7 +300,8 @@ impl<'a> World<'a> {
         let sees_all = cluster.rollouts.is_caught_up()
             && cluster.replica_sets.is_caught_up()
             && cluster.runs.is_caught_up()
-            && cluster.services.is_caught_up();
+            && cluster.services.is_caught_up()
+            && cluster.experiments.is_caught_up();
         let is_idle = self.controller.is_up && !self.controller.is_retrying();
         // Old pods that stay for a while are part of the story.
         let stays = |set: &super::cluster::ReplicaSet| {
@@ -302,7 +309,10 @@ impl<'a> World<'a> {
             set.seen.replicas > 0 && end.is_some_and(|end| end > self.now)
         };
         let is_leaving = cluster.replica_sets.truth().values().any(|set| stays(set));
-        if self.script.is_pending() || !is_idle || !sees_all || is_leaving {
+        let runs_on =
+            |e: &crate::api::Experiment| !crate::planner::experiment::phase(e).is_completed();
+        let is_trying = cluster.experiments.truth().values().any(|e| runs_on(e));
+        if self.script.is_pending() || !is_idle || !sees_all || is_leaving || is_trying {
             return None;
         }
         let status = &self.cluster.rollout()?.seen.status;
@@ -351,7 +361,10 @@ impl<'a> World<'a> {
 
     /// Sizes of everything, for those who look on.
     pub fn census(&self) -> Census {
-        let sets = self.cluster.replica_sets.truth().iter().map(|(name, set)| {
+        // Pods of Experiments are no part of the Rollout's sizes.
+        let uid = self.cluster.rollout().map(|r| r.seen.uid.clone());
+        let sets = self.cluster.replica_sets.truth().iter();
+        let sets = sets.filter(|(_, set)| set.owner == uid).map(|(name, set)| {
             let truly = self.cluster.workloads.available(set, self.now);
             (name.clone(), (set.seen.replicas, set.seen.available, truly))
         });

@@ -23,6 +23,7 @@ const DOCS: &[&str] = &[
     "docs/blue-green.md",
     "docs/providers.md",
     "docs/analysis.md",
+    "docs/experiments.md",
     "docs/differences.md",
     "CONTRIBUTING.md",
 ];

@@ -133,7 +133,7 @@ async fn a_job_outlives_a_killed_controller_and_dies_with_an_ended_run() {
 }
 
 /// A server that answers 0.5 to who says the password, and writes down what it was asked.
-async fn service() -> (u16, Arc<Mutex<Vec<String>>>) {
+pub(crate) async fn service() -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();

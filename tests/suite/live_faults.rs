@@ -394,8 +394,9 @@ fn forget(value: &mut Value, names: &[&str]) {
         }
         Value::Array(items) => {
             items.retain(|i| {
-                let column = i["jsonPath"].as_str().unwrap_or_default();
-                !names.iter().any(|n| column.contains(n))
+                // Columns and rules that speak of what is taken away.
+                let texts = ["jsonPath", "rule"].map(|key| i[key].as_str().unwrap_or_default());
+                !names.iter().any(|n| texts.iter().any(|text| text.contains(n)))
             });
             items.iter_mut().for_each(|v| forget(v, names));
         }

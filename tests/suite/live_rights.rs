@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use k8s_openapi::api::core::v1::Service;
 use serde_json::Value;
 use serin::api::AnalysisRun;
 use serin::deploy::rights::{LEASE, RIGHTS};
@@ -126,6 +127,19 @@ async fn the_rights_of_rbac_yaml_are_enough() {
         (sets.lines().count() == 1).then_some(())
     };
     cluster::until("the old ReplicaSet is deleted", only).await;
+    // An Experiment makes a ReplicaSet and a Service, and takes both away.
+    let pods = "{metadata: {labels: {app: tried}}, spec: {containers: [{name: app, image: 'example/web:1', ports: [{containerPort: 80}]}]}}";
+    let spec = format!(
+        "{{duration: 1s, scaleDownDelaySeconds: 0, templates: [{{name: a, service: {{}}, selector: {{matchLabels: {{app: tried}}}}, template: {pods}}}]}}"
+    );
+    let labels = labels.replace("name: web", "name: try");
+    space.apply(&format!(
+        "{{apiVersion: argoproj.io/v1alpha1, kind: Experiment, {labels}, spec: {spec}}}"
+    ));
+    let there = |service: Option<&Service>| service.is_some();
+    space.wait("it has a Service", "try-a", there).await;
+    let gone = |service: Option<&Service>| service.is_none();
+    space.wait("the Service is deleted", "try-a", gone).await;
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ mod live_analysis;
 mod live_blue_green;
 mod live_canary_more;
 mod live_config;
+mod live_experiment;
 mod live_faults;
 mod live_flags;
 mod live_freeze;

@@ -73,6 +73,11 @@ impl Watcher for Scribe {
             | Write::DeleteReplicaSet { .. }
             | Write::CreateRun(_)
             | Write::PatchService(_)
+            | Write::CreateService(_)
+            | Write::DeleteService { .. }
+            | Write::CreateExperiment(_)
+            | Write::TerminateExperiment { .. }
+            | Write::DeleteExperiment { .. }
             | Write::TerminateRun { .. }
             | Write::DeleteRun { .. } => return,
         };

@@ -18,13 +18,13 @@ pub(super) fn encode_turns(e: &mut DescriptorEncoder<'_>, stats: &Stats) -> Resu
     let rollouts = || {
         objects.iter().filter_map(|(key, stats)| match key {
             Key::Rollout(key) => Some((key, stats)),
-            Key::Run(_) | Key::Service(_) => None,
+            Key::Run(_) | Key::Service(_) | Key::Experiment(_) => None,
         })
     };
     let runs = || {
         objects.iter().filter_map(|(key, stats)| match key {
             Key::Run(key) => Some((key, stats)),
-            Key::Rollout(_) | Key::Service(_) => None,
+            Key::Rollout(_) | Key::Service(_) | Key::Experiment(_) => None,
         })
     };
     fn label(key: &ObjectKey) -> Labels<'_> {

@@ -45,6 +45,20 @@ fn substitute_keyed(value: &mut Value, key: &str, args: &Values) -> Result<(), S
 /// end it: it may hold escapes, but no bare quote, line break or trailing backslash. Outside of
 /// quotes the author of the template asked for a piece of expression and gets it as it is.
 pub fn fill(text: &str, quotes: bool, args: &Values) -> Result<String, String> {
+    fill_with(text, quotes, |tag| {
+        args.get(tag.strip_prefix("args.").map(str::trim)?)
+    })
+}
+
+/// The same for tags of any kind.
+///
+/// # Errors
+/// `failed to resolve {{tag}}` for the first tag that has no value.
+pub fn fill_with<'a>(
+    text: &str,
+    quotes: bool,
+    value_of: impl Fn(&str) -> Option<&'a String>,
+) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut quote: Option<char> = None;
@@ -58,8 +72,7 @@ pub fn fill(text: &str, quotes: bool, args: &Values) -> Result<String, String> {
             rest = after;
             continue;
         };
-        let name = tag.trim().strip_prefix("args.").map(str::trim);
-        let Some(value) = name.and_then(|name| args.get(name)) else {
+        let Some(value) = value_of(tag.trim()) else {
             return Err(format!("failed to resolve {{{{{}}}}}", tag.trim()));
         };
         match quote {

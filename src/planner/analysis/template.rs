@@ -98,7 +98,9 @@ pub struct RunRequest {
     pub name: String,
     /// Namespace of Rollout and run.
     pub namespace: String,
-    /// Name of the Rollout that controls the run.
+    /// Kind of the object that controls the run: a Rollout where it is empty, or an Experiment.
+    pub owner_kind: &'static str,
+    /// Name of the object that controls the run.
     pub owner_name: String,
     /// Its uid.
     pub owner_uid: String,
@@ -175,7 +177,7 @@ pub fn build_run(request: &RunRequest) -> Result<AnalysisRun, Vec<String>> {
     Ok(object(request, spec))
 }
 
-/// The run as an object: owned by its Rollout, labelled as asked.
+/// The run as an object: owned by whom it is for, labelled as asked.
 pub fn object(request: &RunRequest, spec: AnalysisRunSpec) -> AnalysisRun {
     let mut labels = request.labels.clone();
     let mut annotations = request.annotations.clone();
@@ -191,7 +193,10 @@ pub fn object(request: &RunRequest, spec: AnalysisRunSpec) -> AnalysisRun {
             annotations: (!annotations.is_empty()).then_some(annotations),
             owner_references: Some(vec![OwnerReference {
                 api_version: api::API_VERSION.to_owned(),
-                kind: "Rollout".to_owned(),
+                kind: match request.owner_kind {
+                    "" => "Rollout".to_owned(),
+                    kind => kind.to_owned(),
+                },
                 name: request.owner_name.clone(),
                 uid: request.owner_uid.clone(),
                 controller: Some(true),

@@ -1,15 +1,21 @@
 //! Experiments, as a step of a canary and as an object: names, sizes, durations, weights (contract
-//! L24, L39). What their templates and analyses refer to is looked at elsewhere.
+//! L24). What their templates and analyses refer to is looked at elsewhere.
 
 use std::collections::BTreeSet;
 
 use super::analysis::check_args;
+use super::count;
 use super::traffic::Routers;
-use super::{count, selector};
-use crate::api::canary::RolloutExperimentStep;
-use crate::api::experiment::ExperimentSpec;
+use crate::api::canary::{
+    AnalysisTemplateRef, RolloutAnalysis, RolloutExperimentAnalysis, RolloutExperimentStep,
+};
 use crate::planner::duration;
 use crate::planner::fault::Fault;
+use crate::planner::spec::{ExperimentStep, Step};
+
+mod object;
+
+pub(crate) use object::{check, object};
 
 /// An Experiment step at `path`.
 pub(super) fn step(
@@ -17,7 +23,8 @@ pub(super) fn step(
     wire: &RolloutExperimentStep,
     routers: Routers<'_>,
     faults: &mut Vec<Fault>,
-) {
+) -> Option<Step> {
+    let before = faults.len();
     let templates = wire.templates.as_deref().unwrap_or_default();
     if templates.is_empty() {
         faults.push(Fault::required(
@@ -54,6 +61,21 @@ pub(super) fn step(
         }
         check_args(&at, analysis.args.as_deref().unwrap_or_default(), faults);
     }
+    let analyses = wire.analyses.iter().flatten().map(of_its_own).collect();
+    let wire = wire.clone();
+    (faults.len() == before).then(|| Step::Experiment(Box::new(ExperimentStep { wire, analyses })))
+}
+
+/// An analysis of the step as one of a Rollout.
+pub(super) fn of_its_own(analysis: &RolloutExperimentAnalysis) -> RolloutAnalysis {
+    RolloutAnalysis {
+        templates: Some(vec![AnalysisTemplateRef {
+            template_name: Some(analysis.template_name.clone()),
+            cluster_scope: analysis.cluster_scope,
+        }]),
+        args: analysis.args.clone(),
+        ..RolloutAnalysis::default()
+    }
 }
 
 /// L24.
@@ -75,63 +97,6 @@ fn weight(path: &str, weight: Option<i64>, routers: Routers<'_>, faults: &mut Ve
     faults.push(Fault::invalid(path, weight, message));
 }
 
-/// Faults of an Experiment object (L39).
-pub(crate) fn check(spec: &ExperimentSpec) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let templates = spec.templates.as_deref().unwrap_or_default();
-    if templates.is_empty() {
-        faults.push(Fault::required(
-            "spec.templates",
-            "name at least one template",
-        ));
-    }
-    let deadline = count(
-        "spec.progressDeadlineSeconds",
-        spec.progress_deadline_seconds,
-        600,
-        &mut faults,
-    );
-    let mut names = BTreeSet::new();
-    for (i, template) in templates.iter().enumerate() {
-        let at = format!("spec.templates[{i}]");
-        name(&at, &template.name, &mut names, &mut faults);
-        count(&format!("{at}.replicas"), template.replicas, 1, &mut faults);
-        let path = format!("{at}.minReadySeconds");
-        let ready = count(&path, template.min_ready_seconds, 0, &mut faults);
-        if ready > deadline {
-            faults.push(Fault::invalid(
-                &path,
-                ready,
-                format!("MinReadySeconds cannot be longer than ProgressDeadlineSeconds. Check template index {i}"),
-            ));
-        }
-        let path = format!("{at}.selector");
-        match &template.selector {
-            None => faults.push(Fault::required(
-                &path,
-                format!("Experiment has missing field '.{path}'"),
-            )),
-            Some(selector) if selector::is_empty(selector) => faults.push(Fault::invalid(
-                &path,
-                "{}",
-                format!("This experiment is selecting all pods at index {i}. A non-empty selector is required."),
-            )),
-            Some(_) => {}
-        }
-        if template.template.is_none() {
-            let path = format!("{at}.template");
-            faults.push(Fault::required(&path, "give the pods of this template"));
-        }
-    }
-    length("spec.duration", spec.duration.as_deref(), &mut faults);
-    let mut names = BTreeSet::new();
-    for (i, analysis) in spec.analyses.iter().flatten().enumerate() {
-        let at = format!("spec.analyses[{i}]");
-        name(&at, &analysis.name, &mut names, &mut faults);
-    }
-    faults
-}
-
 fn name(at: &str, name: &str, names: &mut BTreeSet<String>, faults: &mut Vec<Fault>) {
     let path = format!("{at}.name");
     if name.is_empty() {
@@ -142,15 +107,28 @@ fn name(at: &str, name: &str, names: &mut BTreeSet<String>, faults: &mut Vec<Fau
             format!("{name:?}"),
             "Duplicate value: repeated name, each needs one of its own",
         ));
+    } else if !is_label(name) {
+        faults.push(Fault::invalid(
+            &path,
+            format!("{name:?}"),
+            "is part of the names of objects: use small letters, digits and '-', from a letter or digit to another",
+        ));
     }
 }
 
-fn length(path: &str, text: Option<&str>, faults: &mut Vec<Fault>) {
-    let Some(text) = text.filter(|t| !t.is_empty()) else {
-        return;
-    };
-    if !duration::parse(text).is_ok_and(|ms| ms > 0) {
+/// True for what may be part of a name.
+fn is_label(text: &str) -> bool {
+    let is_fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    text.len() <= 63 && text.chars().all(is_fine) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+/// A duration in milliseconds; `None` where there is none.
+fn length(path: &str, text: Option<&str>, faults: &mut Vec<Fault>) -> Option<i64> {
+    let text = text.filter(|t| !t.is_empty())?;
+    let parsed = duration::parse(text).ok().filter(|ms| *ms > 0);
+    if parsed.is_none() {
         let message = "write a duration above zero with units, such as 30s, 5m or 1h30m";
         faults.push(Fault::invalid(path, format!("{text:?}"), message));
     }
+    parsed
 }

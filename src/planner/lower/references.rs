@@ -2,6 +2,7 @@
 //! templates (contract L28–L30). Pure: lint gives what stands in the same files, a controller what it
 //! has read. An object that is not given is not judged.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use crate::api::Rollout;
 use crate::api::analysis::AnalysisTemplateSpec;
-use crate::api::canary::RolloutAnalysis;
+use crate::api::canary::{CanaryStep, RolloutAnalysis};
 use crate::planner::analysis::template::{self, Found, RunRequest, build_run};
 use crate::planner::fault::Fault;
 use crate::planner::observed::{ServiceSeen, TemplateRef};
@@ -141,6 +142,7 @@ pub fn check(rollout: &Rollout, given: &Given<'_>) -> Vec<Fault> {
         }
     }
     for (path, analysis, must_end) in analyses(rollout) {
+        let analysis = &*analysis;
         check_analysis(&path, analysis, must_end, given, &mut faults);
     }
     faults
@@ -167,6 +169,7 @@ pub fn missing(rollout: &Rollout, given: &Given<'_>) -> Vec<Fault> {
         return faults;
     }
     for (path, analysis, _) in analyses(rollout) {
+        let analysis = &*analysis;
         for (name, is_cluster) in closure(analysis, given).unknown {
             let kind = if is_cluster {
                 "ClusterAnalysisTemplate"
@@ -238,7 +241,7 @@ fn check_ingress(
 }
 
 /// Every analysis of a Rollout: its path, and whether it must end by itself.
-fn analyses(rollout: &Rollout) -> Vec<(String, &RolloutAnalysis, bool)> {
+fn analyses(rollout: &Rollout) -> Vec<(String, Cow<'_, RolloutAnalysis>, bool)> {
     let mut all = Vec::new();
     let Some(strategy) = &rollout.spec.strategy else {
         return all;
@@ -249,7 +252,8 @@ fn analyses(rollout: &Rollout) -> Vec<(String, &RolloutAnalysis, bool)> {
             ("postPromotionAnalysis", &blue_green.post_promotion_analysis),
         ] {
             if let Some(analysis) = analysis {
-                all.push((format!("spec.strategy.blueGreen.{name}"), analysis, true));
+                let path = format!("spec.strategy.blueGreen.{name}");
+                all.push((path, Cow::Borrowed(analysis), true));
             }
         }
     }
@@ -258,15 +262,32 @@ fn analyses(rollout: &Rollout) -> Vec<(String, &RolloutAnalysis, bool)> {
     };
     if let Some(background) = &canary.analysis {
         let path = "spec.strategy.canary.analysis".to_owned();
-        all.push((path, &background.analysis, false));
+        all.push((path, Cow::Borrowed(&background.analysis), false));
     }
     for (i, step) in canary.steps.iter().flatten().enumerate() {
         if let Some(analysis) = &step.analysis {
             let path = format!("spec.strategy.canary.steps[{i}].analysis");
-            all.push((path, analysis, true));
+            all.push((path, Cow::Borrowed(analysis), true));
         }
+        all.extend(of_experiment(i, step));
     }
     all
+}
+
+/// The analyses of an Experiment step: they may be endless, for the Experiment has an end.
+fn of_experiment(i: usize, step: &CanaryStep) -> Vec<(String, Cow<'_, RolloutAnalysis>, bool)> {
+    let wire = step.experiment.iter();
+    let analyses = wire.flat_map(|e| e.analyses.iter().flatten()).enumerate();
+    let path = |n: usize| format!("spec.strategy.canary.steps[{i}].experiment.analyses[{n}]");
+    analyses
+        .map(|(n, it)| {
+            (
+                path(n),
+                Cow::Owned(super::experiment::of_its_own(it)),
+                false,
+            )
+        })
+        .collect()
 }
 
 fn closure(analysis: &RolloutAnalysis, given: &Given<'_>) -> template::Closure {

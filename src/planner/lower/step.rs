@@ -57,9 +57,6 @@ pub(super) fn lower_step(
         ));
         return None;
     }
-    if let Some(experiment) = experiment {
-        experiment::step(&format!("{path}.experiment"), experiment, routers, faults);
-    }
     if let Some(header) = set_header_route {
         routes::header(&format!("{path}.setHeaderRoute"), header, routers, faults);
     }
@@ -86,6 +83,10 @@ pub(super) fn lower_step(
     if let Some(analysis) = analysis {
         lower_analysis(&format!("{path}.analysis"), analysis, faults)?;
         return Some(Step::Analysis(Box::new(analysis.clone())));
+    }
+    if let Some(experiment) = experiment {
+        let path = format!("{path}.experiment");
+        return experiment::step(&path, experiment, routers, faults);
     }
     for name in set {
         faults.push(Fault::unsupported(&format!("{path}.{name}")));

@@ -217,7 +217,6 @@ fn what_is_not_built_is_refused_and_never_ignored() {
         );
     }
     for step in [
-        json!({"experiment": {"templates": []}}),
         json!({"setHeaderRoute": {"name": "a"}}),
         json!({"setMirrorRoute": {"name": "a"}}),
         json!({"plugin": {"name": "a"}}),

@@ -117,6 +117,7 @@ fn observed(case: &Case) -> Observed {
         },
         is_fresh: true,
         evidence: None,
+        experiments: vec![],
         default_prometheus: None,
         epoch: String::new(),
     }

@@ -37,6 +37,7 @@ struct World {
     freezes: Arc<Vec<Arc<Window>>>,
     services: Vec<ServiceSeen>,
     runs: Vec<Arc<crate::api::AnalysisRun>>,
+    experiments: Vec<Arc<crate::api::Experiment>>,
     /// Analysis templates by name.
     analyses: std::collections::BTreeMap<String, Value>,
     /// ReplicaSets of others, by name.
@@ -47,6 +48,7 @@ struct World {
 
 mod blue_green;
 mod conditions;
+mod experiment;
 mod freeze;
 mod journeys;
 mod judged;
@@ -82,6 +84,7 @@ fn world(replicas: u32, steps: Value) -> World {
         freezes: Arc::default(),
         services: vec![],
         runs: vec![],
+        experiments: vec![],
         analyses: Default::default(),
         foreign: Default::default(),
         no_creates: None,
@@ -111,6 +114,7 @@ impl World {
             },
             is_fresh: true,
             evidence: None,
+            experiments: self.experiments.clone(),
             default_prometheus: None,
             freezes: Arc::clone(&self.freezes),
             epoch: "e".into(),
@@ -330,15 +334,52 @@ impl World {
                 let version = self.bump();
                 Outcome::Done { version }
             }
+            Write::CreateExperiment(it) => {
+                self.writes.push("experiment".into());
+                let version = self.bump();
+                let mut it = (**it).clone();
+                it.metadata.resource_version = Some(version.clone());
+                it.metadata.uid = it.metadata.name.clone();
+                self.experiments.push(Arc::new(it));
+                Outcome::Done { version }
+            }
+            Write::TerminateExperiment { name, .. } => {
+                self.writes.push("end experiment".into());
+                self.change_experiment(name, |it| it.spec.terminate = Some(true));
+                Outcome::Done {
+                    version: self.bump(),
+                }
+            }
+            Write::DeleteExperiment { uid, .. } => {
+                self.writes.push("delete experiment".into());
+                self.experiments
+                    .retain(|it| it.metadata.uid.as_ref() != Some(uid));
+                Outcome::Done {
+                    version: String::new(),
+                }
+            }
             Write::KeepTemplate(_) | Write::DropTemplate(_) => Outcome::Done {
                 version: String::new(),
             },
             Write::CreateConfig(_)
             | Write::DeleteConfig(_)
             | Write::ScaleWorkload(_)
+            | Write::CreateService(_)
+            | Write::DeleteService { .. }
             | Write::PatchPods(_)
             | Write::EvictPod { .. } => {
                 panic!("no pods here")
+            }
+        }
+    }
+
+    fn change_experiment(&mut self, name: &str, change: impl Fn(&mut crate::api::Experiment)) {
+        let version = self.bump();
+        for it in &mut self.experiments {
+            if it.metadata.name.as_deref() == Some(name) {
+                let it = Arc::make_mut(it);
+                change(it);
+                it.metadata.resource_version = Some(version.clone());
             }
         }
     }

@@ -230,7 +230,7 @@ fn counts(d: &Draft<'_>, sets: &Sets<'_>) -> bool {
     }
     let at = cursor::index(next, d.steps());
     let waits_by_plan = match d.spec.steps().get(at) {
-        Some(Step::Pause(_) | Step::Analysis(_)) => {
+        Some(Step::Pause(_) | Step::Analysis(_) | Step::Experiment(_)) => {
             !is_complete(next) && !resume::is_resuming(next)
         }
         Some(Step::Ramp(_)) => ramp::is_keeping(next),

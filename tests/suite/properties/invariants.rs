@@ -186,6 +186,14 @@ impl Watcher for Guard {
                 self.created(world.now, run.metadata.name.as_deref().unwrap_or_default());
             }
             Write::PatchService(patch) => self.switched(world, patch, seen),
+            Write::CreateExperiment(experiment) => {
+                let name = experiment.metadata.name.as_deref();
+                self.created(world.now, name.unwrap_or_default());
+            }
+            Write::CreateService(_)
+            | Write::DeleteService { .. }
+            | Write::TerminateExperiment { .. }
+            | Write::DeleteExperiment { .. } => {}
             Write::PatchRollout { .. }
             | Write::KeepTemplate(_)
             | Write::DropTemplate(_)
@@ -745,7 +753,7 @@ fn weight(status: &RolloutStatus, spec: &Spec) -> u32 {
             level(serin.and_then(|s| s.ramp.as_ref())).or(first)
         }
         Step::Ramp(ramp) => ramp.levels.last().copied(),
-        Step::Pause(_) | Step::Analysis(_) => None,
+        Step::Pause(_) | Step::Analysis(_) | Step::Experiment(_) => None,
     });
     weights.next().unwrap_or(0)
 }
@@ -789,6 +797,7 @@ pub fn settled(world: &World<'_>) -> Vec<String> {
     let others = |but: &Option<String>| -> u32 {
         let sets = world.cluster.replica_sets.truth().values();
         sets.filter(|set| Some(&set.seen.hash) != but.as_ref())
+            .filter(|set| census.sets.contains_key(&set.seen.name))
             .map(|set| set.seen.replicas)
             .sum()
     };
@@ -900,6 +909,11 @@ pub fn brief(write: &Write) -> String {
         Write::TerminateRun { name, .. } => format!("terminate {name}"),
         Write::DeleteRun { name, .. } => format!("delete run {name}"),
         Write::PatchService(patch) => format!("service {} {}", patch.name, patch.to_json()),
+        Write::CreateService(service) => format!("create service {}", service.name),
+        Write::DeleteService { name, .. } => format!("delete service {name}"),
+        Write::CreateExperiment(it) => format!("create experiment {:?}", it.metadata.name),
+        Write::TerminateExperiment { name, .. } => format!("terminate experiment {name}"),
+        Write::DeleteExperiment { name, .. } => format!("delete experiment {name}"),
         Write::Status(write) => {
             let value = |status: &RolloutStatus| serde_json::to_value(status).unwrap_or_default();
             let patch =

@@ -56,6 +56,8 @@ pub enum Step {
     WaitAtMost(u32),
     /// Up to all by so many percent every so many seconds; by a factor where it is true.
     Ramp(u32, u32, bool),
+    /// An Experiment of both versions, for so many seconds.
+    Trial(u32),
 }
 
 pub fn any() -> impl Strategy<Value = Scenario> {
@@ -249,6 +251,11 @@ pub fn steps_json(steps: &[Step]) -> Value {
         }
         Step::Ramp(from, every, true) => json!({ "ramp":
             { "from": from.min(&99), "by": 2, "every": format!("{every}s"), "curve": "exponential" } }),
+        Step::Trial(seconds) => {
+            json!({ "experiment": { "duration": format!("{seconds}s"), "templates": [
+            { "name": "old", "specRef": "stable" }, { "name": "new", "specRef": "canary", "service": {} },
+        ] } })
+        }
     };
     steps.iter().map(one).collect()
 }
