@@ -244,9 +244,9 @@ async fn a_gate_holds_while_prometheus_is_down_and_goes_on_when_it_is_back() {
     space
         .reaches("agent", "it goes on to its last step", last_step)
         .await;
-    // Before its last pods are there, so nothing that was measured counts for this step.
+    // Before its last pods are there, so nothing that was measured counts for the promotion.
     prometheus.kill();
-    let held = held_at(&space, 2).await;
+    let held = held_at(&space, 3).await;
     assert_ne!(held.abort, Some(true));
     assert_ne!(
         held.stable_rs.as_ref(),
