@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::planner::duration;
 use crate::planner::slo::promql::{self, Matcher};
 use crate::planner::slo::query::{self, EVERY};
 use crate::planner::slo::{Objective, SelectBy, SloSpec};
@@ -162,8 +163,11 @@ fn seconds_gated(steps: &[Step], from: usize) -> i64 {
             let waits = i64::try_from(ramp.levels.len()).unwrap_or(1) - 1;
             Some(ramp.every.saturating_mul(waits))
         }
-        // What these take is not known before.
-        Step::SetWeight(_) | Step::Analysis(_) | Step::Experiment(_) => Some(0),
+        Step::Experiment(it) => {
+            let length = it.wire.duration.as_deref();
+            duration::parse(length?).ok().map(|millis| millis / 1000)
+        }
+        Step::SetWeight(_) | Step::Analysis(_) => Some(0),
     });
     match seconds.sum::<Option<i64>>() {
         Some(all) if all > 0 => all,
