@@ -16,6 +16,24 @@ use super::canary::{
 };
 use super::rollout::PodTemplateMetadata;
 
+/// Fields that are serin's own, by names that no published field has: another controller's definitions
+/// drop them without a word.
+pub const ADDITIONS: &[&str] = &[
+    "analyzeFirstDeployment",
+    "azureMonitor",
+    "compare",
+    "constantReplicas",
+    "dynatrace",
+    "googleCloudMonitoring",
+    "gradualRollback",
+    "kubernetes",
+    "onFailure",
+    "ramp",
+    "serin",
+    "slos",
+    "splunk",
+];
+
 /// The step with the fields that the published encoder shows, no more and no fewer.
 pub fn published(mut step: CanaryStep) -> CanaryStep {
     step.experiment = step.experiment.map(experiment);

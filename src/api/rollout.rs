@@ -30,7 +30,7 @@ wire! {
         printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Healthy, Degraded, Progressing or Paused"),
         printcolumn(name = "Step", type_ = "string", json_path = ".status.serin.stepText", description = "Current step out of all"),
         printcolumn(name = "Weight", type_ = "integer", json_path = ".status.serin.weight", description = "Percent of traffic, or of pods, that the new version has"),
-        printcolumn(name = "Ready", type_ = "string", json_path = ".status.serin.readyText", description = "Available pods out of wanted ones"),
+        printcolumn(name = "Ready", type_ = "string", json_path = ".status.serin.readyText", description = "Ready pods out of wanted ones"),
         printcolumn(name = "Message", type_ = "string", json_path = ".status.message", description = "Why the phase is what it is"),
         printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since it was made"),
         printcolumn(name = "Desired", type_ = "integer", json_path = ".spec.replicas", priority = 1, description = "Pods wanted"),

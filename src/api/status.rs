@@ -278,7 +278,7 @@ wire! {
         pub weight: Option<i64>,
         /// The current step in words: 2/5 means the second of five.
         pub step_text: Option<String>,
-        /// Available pods out of wanted ones: 3/4.
+        /// Ready pods out of wanted ones: 3/4.
         pub ready_text: Option<String>,
     }
 

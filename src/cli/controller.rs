@@ -12,6 +12,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::flags;
 use crate::live;
 use crate::live::lease::Election;
 use crate::live::settings::Settings;
@@ -94,7 +95,7 @@ pub struct Args {
         value_name = "NUMBER"
     )]
     pub concurrency: usize,
-    /// Addresses (host, host:port or CIDR) that metrics named in manifests may be asked at although
+    /// Addresses (host, address or CIDR) that metrics named in manifests may be asked at although
     /// they are loopback, link-local or otherwise refused; may be given several times.
     #[arg(
         long,
@@ -218,6 +219,7 @@ fn settings(args: &Args, config: &kube::Config) -> anyhow::Result<Settings> {
     };
     let instance_id = args.instance_id.clone().filter(|id| !id.is_empty());
     let identity = identity();
+    check(args)?;
     let election = args
         .leader_elect
         .then(|| election(args, instance_id.as_deref(), &identity));
@@ -225,22 +227,52 @@ fn settings(args: &Args, config: &kube::Config) -> anyhow::Result<Settings> {
         let faults = election.faults();
         anyhow::ensure!(faults.is_empty(), "{}", faults.join("; "));
     }
-    anyhow::ensure!(args.concurrency > 0, "--concurrency must be at least 1");
-    let prometheus = args
-        .prometheus
-        .clone()
-        .or_else(|| env("ARGO_ROLLOUTS_PROMETHEUS_ADDRESS"));
     Ok(Settings {
         namespace,
         instance_id,
         election,
-        prometheus: prometheus.filter(|p| !p.is_empty()),
+        prometheus: prometheus(args),
         metrics_address: args.metrics_bind_address,
         health_address: args.health_bind_address,
         concurrency: args.concurrency,
         own_namespace: own_namespace(args),
         instance: identity,
     })
+}
+
+/// The operator's Prometheus, by flag or by the name that existing manifests use.
+fn prometheus(args: &Args) -> Option<String> {
+    let given = args.prometheus.clone();
+    given
+        .or_else(|| env("ARGO_ROLLOUTS_PROMETHEUS_ADDRESS"))
+        .filter(|p| !p.is_empty())
+}
+
+/// Looks at every flag before anything is started.
+fn check(args: &Args) -> anyhow::Result<()> {
+    let aws = aws();
+    let prometheus = prometheus(args);
+    let lease = args.leader_election_namespace.as_deref();
+    let faults = flags::faults(&flags::Given {
+        urls: vec![
+            ("--prometheus", prometheus.as_deref()),
+            ("AWS_ENDPOINT_URL_STS", aws.sts_endpoint.as_deref()),
+            (
+                "AWS_ENDPOINT_URL_CLOUDWATCH",
+                aws.cloud_watch_endpoint.as_deref(),
+            ),
+        ],
+        namespaces: vec![
+            ("--namespace", args.namespace.as_deref()),
+            ("--leader-election-namespace", lease),
+        ],
+        instance_id: args.instance_id.as_deref().filter(|id| !id.is_empty()),
+        metrics: args.metrics_bind_address,
+        health: args.health_bind_address,
+        concurrency: args.concurrency,
+    });
+    anyhow::ensure!(faults.is_empty(), "{}", faults.join("; "));
+    Ok(())
 }
 
 /// Where the controller itself lives.
@@ -353,6 +385,15 @@ mod tests {
             args(&["--log-level=info", "--log-level=debug"]).log_level,
             "debug"
         );
+    }
+
+    #[test]
+    fn a_wrong_address_ends_it_at_the_start() {
+        let config = kube::Config::new("https://localhost".parse().unwrap());
+        let given = args(&["--prometheus", "foo bar", "--concurrency", "0"]);
+        let error = settings(&given, &config).unwrap_err().to_string();
+        assert!(error.contains("--prometheus \"foo bar\""), "{error}");
+        assert!(error.contains("--concurrency"), "{error}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use serde_saphyr::FlowMap;
 
 use crate::api::schema;
@@ -76,6 +76,7 @@ impl Serialize for Node<'_> {
             Value::Object(fields) if is_pod_spec(self.0) => {
                 to.collect_map(fields.iter().map(|(key, value)| (key, PodFields(value))))
             }
+            Value::Object(fields) if is_short(fields) => FlowMap(self.0).serialize(to),
             Value::Object(fields) => to.collect_map(fields.iter().map(|(k, v)| (k, Node(v)))),
             Value::Array(items) => to.collect_seq(items.iter().map(Node)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
@@ -99,6 +100,17 @@ impl Serialize for PodFields<'_> {
             | Value::Array(_) => self.0.serialize(to),
         }
     }
+}
+
+/// A field with nothing below it, and little said of it: it is read best on one line.
+fn is_short(fields: &Map<String, Value>) -> bool {
+    let length = |(key, value): (&String, &Value)| match value {
+        Value::String(text) => Some(key.len() + text.len() + 4),
+        Value::Bool(_) | Value::Number(_) | Value::Null => Some(key.len() + 8),
+        Value::Array(_) | Value::Object(_) => None,
+    };
+    let lengths: Option<Vec<usize>> = fields.iter().map(length).collect();
+    lengths.is_some_and(|all| !all.is_empty() && all.iter().sum::<usize>() <= 140)
 }
 
 fn is_pod_spec(schema: &Value) -> bool {

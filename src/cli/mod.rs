@@ -10,6 +10,7 @@ pub mod check;
 pub mod controller;
 pub mod crds;
 pub mod deploy;
+mod flags;
 pub mod lint;
 pub mod rehearse;
 

@@ -66,10 +66,20 @@ pub const RIGHTS: &[Right] = &[
         &["update"],
         "As for rollouts: owner references to Experiments.",
     ),
-    right("argoproj.io", &["analysistemplates"], &["get"], ""),
+    right(
+        "argoproj.io",
+        &["analysistemplates"],
+        &["get", "list", "watch"],
+        "",
+    ),
     Right {
         is_of_cluster: true,
-        ..right("argoproj.io", &["clusteranalysistemplates"], &["get"], "")
+        ..right(
+            "argoproj.io",
+            &["clusteranalysistemplates"],
+            &["get", "list", "watch"],
+            "",
+        )
     },
     right(
         "serin.dev",

@@ -2,6 +2,7 @@
 //! limit on every call, no hidden retries, and errors told apart by what they mean for a write.
 //! Knows no rule of rollouts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http;
@@ -14,6 +15,8 @@ use kube::core::Request;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use super::calls::{self, Calls};
 
 /// Name under which the server records who changed which field.
 pub const FIELD_MANAGER: &str = "serin";
@@ -306,6 +309,8 @@ pub struct Clients {
     pub leases: Rest,
     /// Events.
     pub events: Rest,
+    /// What was asked of the API server, by all four.
+    pub calls: Arc<Calls>,
 }
 
 impl Clients {
@@ -314,6 +319,7 @@ impl Clients {
     /// # Errors
     /// When the TLS or authentication material of the configuration cannot be used.
     pub fn new(config: &kube::Config) -> Result<Self, kube::Error> {
+        let calls = Arc::<Calls>::default();
         let one = || -> Result<Rest, kube::Error> {
             let mut config = config.clone();
             // Writes are retried by planning again, never blindly: a POST answered 504 may have
@@ -324,6 +330,7 @@ impl Clients {
             config.connect_timeout = Some(CALL_LIMIT);
             Ok(Rest {
                 client: kube::Client::try_from(config)?,
+                calls: Arc::clone(&calls),
             })
         };
         Ok(Self {
@@ -331,6 +338,7 @@ impl Clients {
             watches: one()?,
             leases: one()?,
             events: one()?,
+            calls,
         })
     }
 }
@@ -339,6 +347,7 @@ impl Clients {
 #[derive(Clone)]
 pub struct Rest {
     client: kube::Client,
+    calls: Arc<Calls>,
 }
 
 impl std::fmt::Debug for Rest {
@@ -535,7 +544,11 @@ impl Rest {
         limit: Duration,
     ) -> Result<Vec<u8>, CallError> {
         let request = request.map_err(|e| CallError::Request(e.to_string()))?;
-        match tokio::time::timeout(limit, self.exchange(request)).await {
+        let told = calls::told(request.method(), request.uri().path());
+        let mut status = None;
+        let ended = tokio::time::timeout(limit, self.exchange(request, &mut status)).await;
+        self.calls.count(told, status);
+        match ended {
             Ok(answer) => answer,
             Err(_) => Err(CallError::Unclear {
                 message: format!("no answer within {} s", limit.as_secs()),
@@ -544,10 +557,15 @@ impl Rest {
         }
     }
 
-    async fn exchange(&self, request: http::Request<Vec<u8>>) -> Result<Vec<u8>, CallError> {
+    async fn exchange(
+        &self,
+        request: http::Request<Vec<u8>>,
+        status: &mut Option<u16>,
+    ) -> Result<Vec<u8>, CallError> {
         let sent = self.client.send(request.map(Body::from)).await;
         let answer = sent.map_err(|e| CallError::from_kube(&e))?;
         let code = answer.status().as_u16();
+        *status = Some(code);
         let after = answer
             .headers()
             .get("retry-after")

@@ -19,6 +19,7 @@ use super::queue::{Queue, Rest};
 use super::settings::Settings;
 use super::stats::Stats;
 use super::stores::{Index, Key, ObjectKey};
+use super::templates::Templates;
 use super::turn::Memory;
 use super::watch::Health;
 use super::workloads::Workloads;
@@ -36,7 +37,8 @@ pub(super) struct Controller {
     pub(super) settings: Settings,
     pub(super) clients: Clients,
     pub(super) index: Arc<Index>,
-    pub(super) queue: Queue<Key>,
+    pub(super) queue: Arc<Queue<Key>>,
+    pub(super) templates: [Arc<Templates>; 2],
     pub(super) guard: Guard,
     pub(super) terms: watch::Receiver<Option<u64>>,
     pub(super) events: Arc<Events>,
@@ -171,6 +173,7 @@ impl Controller {
         }
         let (rollouts, replica_sets, runs) = self.index.sizes();
         tracing::info!(rollouts, replica_sets, runs, "at work");
+        self.index.forget_gone();
         self.wake(self.index.keys());
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -65,7 +65,7 @@ pub struct Events {
     series: Mutex<HashMap<Report, Series>>,
     busy: AtomicUsize,
     count: AtomicU64,
-    dropped: AtomicU64,
+    dropped: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl Events {
             series: Mutex::default(),
             busy: AtomicUsize::new(0),
             count: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
+            dropped: Arc::default(),
         }
     }
 
@@ -103,9 +103,9 @@ impl Events {
         self.changed.notify_one();
     }
 
-    /// Events that were not written.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    /// The count of events that were not written.
+    pub fn dropped(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.dropped)
     }
 
     /// Writes events for ever.

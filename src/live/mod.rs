@@ -6,6 +6,7 @@
 //! [`watch`], [`queue`], [`lease`].
 
 mod analysis;
+pub mod calls;
 pub mod client;
 pub mod clock;
 mod configs;
@@ -30,6 +31,7 @@ pub mod slim;
 mod start;
 pub mod stats;
 pub mod stores;
+pub mod templates;
 mod turn;
 pub mod watch;
 mod workloads;

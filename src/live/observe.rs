@@ -134,6 +134,10 @@ impl Controller {
             Need::Template => {
                 sight.answers.template = self.read_rollout(key).await?;
             }
+            Need::Object => {
+                let object = self.get(Kind::Rollout, &key.namespace, &key.name).await?;
+                sight.answers.object = Some(Arc::new(object.unwrap_or_default()));
+            }
             Need::StoredTemplate => {
                 let template = match (&sight.answers.workload, &sight.answers.template) {
                     (Some(workload::Found::There(found)), _) => Some(found.template.clone()),

@@ -5,7 +5,7 @@
 //! instead is this file.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,6 +33,23 @@ pub enum Rest {
     Failed(Option<Instant>),
 }
 
+/// A key that belongs to one of several queues, by the names that dashboards know.
+pub trait Queued {
+    /// Name of its queue.
+    fn queue(&self) -> &'static str;
+}
+
+/// Numbers of one queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueCounts {
+    /// Keys that wait for a turn now.
+    pub depth: usize,
+    /// Keys that were put in it so far.
+    pub adds: u64,
+    /// Keys that were put back after a failure so far.
+    pub retries: u64,
+}
+
 /// A queue of keys.
 #[derive(Debug)]
 pub struct Queue<K> {
@@ -46,6 +63,7 @@ struct Inner<K> {
     ready: VecDeque<K>,
     timers: BinaryHeap<Reverse<Timer<K>>>,
     count: u64,
+    counts: BTreeMap<&'static str, QueueCounts>,
 }
 
 #[derive(Debug, Default)]
@@ -92,13 +110,14 @@ impl<K: Clone + Eq + Hash> Default for Queue<K> {
                 ready: VecDeque::new(),
                 timers: BinaryHeap::new(),
                 count: 0,
+                counts: BTreeMap::new(),
             }),
             changed: Notify::new(),
         }
     }
 }
 
-impl<K: Clone + Eq + Hash> Queue<K> {
+impl<K: Clone + Eq + Hash + Queued> Queue<K> {
     /// Something about the key changed: it is looked at as soon as it may be.
     pub fn wake(&self, key: &K) {
         let mut inner = self.lock();
@@ -169,6 +188,8 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                 entry.not_before = Some(soon);
                 // One that came while the turn ran has waited already.
                 inner.set_timer(key, if is_woken { soon } else { due });
+                let counts = inner.counts.entry(key.queue()).or_default();
+                counts.retries = counts.retries.saturating_add(1);
             }
             Rest::Quiet | Rest::At(_) | Rest::Again => {
                 entry.failures = 0;
@@ -187,9 +208,14 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         self.changed.notify_one();
     }
 
-    /// Keys that wait for a turn now.
-    pub fn depth(&self) -> usize {
-        self.lock().ready.len()
+    /// Numbers of every queue that was ever used, by its name.
+    pub fn counts(&self) -> BTreeMap<&'static str, QueueCounts> {
+        let inner = self.lock();
+        let mut counts = inner.counts.clone();
+        for key in &inner.ready {
+            counts.entry(key.queue()).or_default().depth += 1;
+        }
+        counts
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<K>> {
@@ -197,7 +223,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> Inner<K> {
+impl<K: Clone + Eq + Hash + Queued> Inner<K> {
     fn entry(&mut self, key: &K) -> &mut Entry {
         self.entries.entry(key.clone()).or_default()
     }
@@ -208,6 +234,8 @@ impl<K: Clone + Eq + Hash> Inner<K> {
         if !entry.is_ready {
             entry.is_ready = true;
             self.ready.push_back(key.clone());
+            let counts = self.counts.entry(key.queue()).or_default();
+            counts.adds = counts.adds.saturating_add(1);
         }
     }
 
@@ -286,6 +314,28 @@ fn back_off(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Queued for u8 {
+        fn queue(&self) -> &'static str {
+            "numbers"
+        }
+    }
+
+    #[tokio::test]
+    async fn a_queue_counts_what_waits_and_what_came_back() {
+        let queue = Queue::default();
+        queue.wake(&1);
+        queue.wake(&1);
+        queue.wake(&2);
+        queue.next().await;
+        queue.done(&1, Rest::Failed(None));
+        let counts = QueueCounts {
+            depth: 1,
+            adds: 2,
+            retries: 1,
+        };
+        assert_eq!(queue.counts()["numbers"], counts);
+    }
 
     async fn is_idle(queue: &Queue<u8>) -> bool {
         tokio::time::timeout(Duration::from_millis(20), queue.next())

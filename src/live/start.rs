@@ -10,13 +10,13 @@ use tokio::sync::watch;
 
 use super::analysis::Tasks;
 use super::client::{Clients, Kind, Rest};
+use super::clock;
 use super::controller::Controller;
 use super::crds::Definitions;
 use super::events::Events;
 use super::http::{self, Faces};
 use super::lease::{Candidate, Guard};
 use super::metrics::{self, Sources};
-use super::queue::Queue;
 use super::settings::Settings;
 use super::stores::Index;
 use super::watch::{Absence, Change, Feed, Health, Versioned};
@@ -61,7 +61,8 @@ pub async fn run(
     let controller = Arc::new(Controller {
         tasks: Tasks::new(pool),
         index: Arc::default(),
-        queue: Queue::default(),
+        queue: Arc::default(),
+        templates: [Arc::default(), Arc::default()],
         guard,
         terms,
         events,
@@ -162,6 +163,7 @@ fn follow(controller: &Arc<Controller>, streams: &mut tokio::task::JoinSet<()>) 
         (Kind::Service, 5, String::new()),
         Index::service_change,
     );
+    follow_templates(controller, streams);
     spawn(
         controller,
         streams,
@@ -215,6 +217,31 @@ fn spawn<T>(
     });
 }
 
+/// Templates, for metrics alone: no turn waits for them.
+fn follow_templates(controller: &Arc<Controller>, streams: &mut tokio::task::JoinSet<()>) {
+    let namespace = controller.settings.namespace.as_deref();
+    let kinds = [Kind::AnalysisTemplate, Kind::ClusterAnalysisTemplate];
+    for (kind, templates) in kinds.into_iter().zip(&controller.templates) {
+        let is_of_cluster = kind == Kind::ClusterAnalysisTemplate;
+        let feed = Feed {
+            rest: controller.clients.watches.clone(),
+            requests: kind.requests(namespace.filter(|_| !is_of_cluster)),
+            selector: String::new(),
+            page: PAGE,
+            metadata_only: false,
+            health: Arc::default(),
+            // Older roles let templates be read one by one only.
+            absence: Absence::OrForbiddenIsNone,
+        };
+        let templates = Arc::clone(templates);
+        streams.spawn(async move { feed.follow(move |change| templates.change(change)).await });
+    }
+}
+
+fn since_1970(t: jiff::Timestamp) -> f64 {
+    t.duration_since(jiff::Timestamp::UNIX_EPOCH).as_secs_f64()
+}
+
 /// The metrics APIs of the cluster, for the provider that asks them.
 struct MetricsApi(Rest);
 
@@ -240,8 +267,12 @@ impl Shown {
         let sources = Sources {
             index: Arc::clone(&controller.index),
             stats: Arc::clone(&controller.stats),
+            templates: controller.templates.clone(),
+            queue: Arc::clone(&controller.queue),
+            calls: Arc::clone(&controller.clients.calls),
             feeds: controller.feeds.clone(),
-            events: Arc::clone(&controller.events),
+            dropped: controller.events.dropped(),
+            started: since_1970(clock::now()),
         };
         self.inner
             .get_or_init(|| (Arc::clone(controller), metrics::registry(sources)));

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::experiment_index::{Experiments, SlimExperiment, Woken};
 use super::freezes::Freezes;
+use super::queue::Queued;
 use super::service_index::{Services, SlimService};
 use super::slim::{SlimFreeze, SlimReplicaSet, SlimRollout, SlimRun, WireRollout, version_of};
 use super::watch::{Change, number};
@@ -55,6 +56,17 @@ pub enum Key {
     Service(ObjectKey),
     /// An Experiment.
     Experiment(ObjectKey),
+}
+
+impl Queued for Key {
+    fn queue(&self) -> &'static str {
+        match self {
+            Self::Rollout(_) => "Rollouts",
+            Self::Run(_) => "AnalysisRuns",
+            Self::Service(_) => "Services",
+            Self::Experiment(_) => "Experiments",
+        }
+    }
 }
 
 /// A uid: 16 bytes where it is a UUID, as the API server makes them.
@@ -325,7 +337,12 @@ struct Inner {
     service_feed: FeedState<ObjectKey>,
     experiments: Experiments,
     experiment_feed: FeedState<ObjectKey>,
+    /// Rollouts that are gone and of which nobody has said so yet, with their uid.
+    gone: HashMap<ObjectKey, String>,
 }
+
+/// Rollouts remembered as gone at most: a controller that stands by says nothing of them.
+const GONE_KEPT: usize = 1024;
 
 /// How far a feed has told, and what its list in progress has shown.
 #[derive(Debug)]
@@ -730,6 +747,16 @@ impl Index {
         inner.put_run(object)
     }
 
+    /// The uid of a Rollout that is gone, to whoever asks first.
+    pub fn take_gone(&self, key: &ObjectKey) -> Option<String> {
+        self.lock().gone.remove(key)
+    }
+
+    /// What went before this term in office was for others to tell.
+    pub fn forget_gone(&self) {
+        self.lock().gone = HashMap::new();
+    }
+
     /// A live read found the Rollout gone.
     pub fn gone_rollout(&self, key: &ObjectKey) -> Vec<Key> {
         self.lock().drop_rollout(key)
@@ -838,6 +865,10 @@ impl Inner {
             return Vec::new();
         };
         self.rollout_by_uid.remove(&old.uid);
+        if self.gone.len() >= GONE_KEPT {
+            self.gone.clear();
+        }
+        self.gone.insert(key.clone(), old.uid.text());
         self.services.gone_rollout(key)
     }
 
@@ -1204,5 +1235,7 @@ mod tests {
             [Key::Rollout(key())]
         );
         assert!(index.family(&key()).is_none());
+        assert_eq!(index.take_gone(&key()).as_deref(), Some(OWNER));
+        assert_eq!(index.take_gone(&key()), None, "told once");
     }
 }

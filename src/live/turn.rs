@@ -106,6 +106,7 @@ impl Controller {
         };
         let took = started.elapsed();
         let Some(seen) = self.index.seen(key) else {
+            self.tell_gone(key);
             self.forget(&Key::Rollout(key.clone()));
             return Rest::Quiet;
         };
@@ -113,6 +114,22 @@ impl Controller {
             .turn(&Key::Rollout(key.clone()), took, ended.failure.is_some());
         log(&seen, &ended, took);
         ended.rest
+    }
+
+    /// Says that a Rollout is gone, once.
+    fn tell_gone(&self, key: &ObjectKey) {
+        let Some(uid) = self.index.take_gone(key) else {
+            return;
+        };
+        let regarding = Regarding {
+            kind: Kind::Rollout,
+            namespace: key.namespace.to_string(),
+            name: key.name.to_string(),
+            uid,
+        };
+        let text = format!("Rollout resource deleted: {key}");
+        let event = Event::normal(reasons::ROLLOUT_DELETED, text);
+        self.report(&Key::Rollout(key.clone()), &regarding, vec![event]);
     }
 
     async fn try_rollout(&self, key: &ObjectKey) -> Result<Ended, CallError> {

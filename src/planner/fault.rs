@@ -13,11 +13,17 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A value that cannot be used, in the rendering of Kubernetes field errors.
+    /// A value that cannot be used, in the rendering of Kubernetes field errors; an empty text says
+    /// that there is no one value to show.
     pub fn invalid(path: &str, value: impl fmt::Display, message: impl fmt::Display) -> Self {
+        let value = value.to_string();
+        let message = match value.is_empty() {
+            true => format!("Invalid value: {message}"),
+            false => format!("Invalid value: {value}: {message}"),
+        };
         Self {
             path: path.to_owned(),
-            message: format!("Invalid value: {value}: {message}"),
+            message,
         }
     }
 

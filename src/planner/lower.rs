@@ -12,6 +12,7 @@ mod analysis;
 mod blue_green;
 mod canary;
 pub(crate) mod experiment;
+mod fields;
 mod pod;
 pub mod references;
 mod roles;
@@ -36,19 +37,23 @@ const MOST: i64 = 715_827_882;
 /// All faults, in the order of the fields.
 pub fn lower(rollout: &Rollout) -> Result<Spec, Vec<Fault>> {
     let mut faults = Vec::new();
-    let spec = lower_spec(&rollout.spec, &mut faults);
-    if let Some((spec, slos)) = spec.as_ref().and_then(|s| Some((s, s.slos()?))) {
+    let specs = lower_spec(&rollout.spec, &mut faults);
+    for spec in &specs {
+        let Some(slos) = spec.slos() else { continue };
         let name = rollout.metadata.name.as_deref().unwrap_or_default();
         let path = format!("{}.slos", spec.strategy_path());
         faults.extend(super::slo::check(slos, name, spec.steps().len(), &path));
     }
-    match spec {
+    fields::check(rollout, &mut faults);
+    match specs.into_iter().next() {
         Some(spec) if faults.is_empty() => Ok(spec),
         Some(_) | None => Err(faults),
     }
 }
 
-fn lower_spec(wire: &RolloutSpec, faults: &mut Vec<Fault>) -> Option<Spec> {
+/// The spec, once for every strategy that is there: with two of them, which is a fault, those of
+/// both are found.
+fn lower_spec(wire: &RolloutSpec, faults: &mut Vec<Fault>) -> Vec<Spec> {
     // Destructured without `..`: a new field does not compile until it is lowered.
     let RolloutSpec {
         replicas,
@@ -122,41 +127,47 @@ fn lower_spec(wire: &RolloutSpec, faults: &mut Vec<Fault>) -> Option<Spec> {
         5,
         faults,
     );
-    let strategy = lower_strategy(strategy.as_ref(), faults)?;
-    if let Strategy::BlueGreen(it) = &strategy
-        && let Some(limit) = it.scale_down_delay_revision_limit.filter(|n| *n > history)
-    {
+    let lowered = lower_strategies(strategy.as_ref(), faults);
+    let specs: Vec<Spec> = lowered
+        .into_iter()
+        .map(|strategy| Spec {
+            replicas: replicas_count,
+            replicas_unset: replicas.is_none(),
+            selector: serde_json::to_value(selector).unwrap_or_default(),
+            selector_text: selector_text.clone(),
+            template_labels: labels.clone().unwrap_or_default(),
+            min_ready_seconds: min_ready,
+            revision_history_limit: history,
+            paused: paused.unwrap_or(false),
+            progress_deadline_seconds: deadline,
+            progress_deadline_abort: progress_deadline_abort.unwrap_or(false),
+            workload: workload.clone(),
+            restart_at: restart_at.as_ref().map(|t| whole(t.0)),
+            successful_run_history_limit: good,
+            unsuccessful_run_history_limit: bad,
+            rollback_window: window,
+            strategy,
+        })
+        .collect();
+    for spec in &specs {
+        check_strategy(spec, selector.as_ref(), faults);
+    }
+    specs
+}
+
+/// What a strategy may not say beside the rest of the spec.
+fn check_strategy(spec: &Spec, selector: Option<&Selector>, faults: &mut Vec<Fault>) {
+    let limit = spec
+        .blue_green()
+        .and_then(|b| b.scale_down_delay_revision_limit);
+    if let Some(limit) = limit.filter(|n| *n > spec.revision_history_limit) {
         faults.push(Fault::invalid(
             &format!("{BLUE_GREEN}.scaleDownDelayRevisionLimit"),
             limit,
             "This rollout's revision history limit can not be smaller than the rollout's scale down limit",
         ));
     }
-    let spec = Spec {
-        replicas: replicas_count,
-        replicas_unset: replicas.is_none(),
-        selector: serde_json::to_value(selector).unwrap_or_default(),
-        selector_text,
-        template_labels: labels.unwrap_or_default(),
-        min_ready_seconds: min_ready,
-        revision_history_limit: history,
-        paused: paused.unwrap_or(false),
-        progress_deadline_seconds: deadline,
-        progress_deadline_abort: progress_deadline_abort.unwrap_or(false),
-        workload,
-        restart_at: restart_at.as_ref().map(|t| whole(t.0)),
-        successful_run_history_limit: good,
-        unsuccessful_run_history_limit: bad,
-        rollback_window: window,
-        strategy,
-    };
-    roles::check(
-        spec.strategy_path(),
-        spec.roles(),
-        selector.as_ref(),
-        faults,
-    );
-    Some(spec)
+    roles::check(spec.strategy_path(), spec.roles(), selector, faults);
 }
 
 /// A time as the status can hold it: clients cut fractions of seconds.
@@ -186,36 +197,29 @@ fn count(path: &str, value: Option<i64>, default: u32, faults: &mut Vec<Fault>) 
     u32::try_from(n).unwrap_or(default)
 }
 
-fn lower_strategy(wire: Option<&RolloutStrategy>, faults: &mut Vec<Fault>) -> Option<Strategy> {
-    let missing = || {
-        Fault::required(
+fn lower_strategies(wire: Option<&RolloutStrategy>, faults: &mut Vec<Fault>) -> Vec<Strategy> {
+    let none = RolloutStrategy::default();
+    let RolloutStrategy { blue_green, canary } = wire.unwrap_or(&none);
+    match (canary, blue_green) {
+        (Some(_), Some(_)) => faults.push(Fault::invalid(
+            "spec.strategy.strategy",
+            "\"blueGreen, canary\"",
+            "Multiple Strategies can not be listed",
+        )),
+        (None, None) => faults.push(Fault::required(
             "spec.strategy.strategy",
             "Rollout has missing field '.spec.strategy.canary or .spec.strategy.blueGreen'",
-        )
-    };
-    let Some(RolloutStrategy { blue_green, canary }) = wire else {
-        faults.push(missing());
-        return None;
-    };
-    match (canary, blue_green) {
-        (Some(_), Some(_)) => {
-            faults.push(Fault::invalid(
-                "spec.strategy.strategy",
-                "\"blueGreen, canary\"",
-                "Multiple Strategies can not be listed",
-            ));
-            None
-        }
-        (None, Some(wire)) => {
-            let lowered = blue_green::lower_blue_green(wire, faults);
-            Some(Strategy::BlueGreen(Box::new(lowered)))
-        }
-        (Some(canary), None) => Some(Strategy::Canary(Box::new(lower_canary(canary, faults)))),
-        (None, None) => {
-            faults.push(missing());
-            None
-        }
+        )),
+        (Some(_), None) | (None, Some(_)) => {}
     }
+    let blue_green = blue_green.as_ref().map(|wire| {
+        let lowered = blue_green::lower_blue_green(wire, faults);
+        Strategy::BlueGreen(Box::new(lowered))
+    });
+    let canary = canary
+        .as_ref()
+        .map(|wire| Strategy::Canary(Box::new(lower_canary(wire, faults))));
+    blue_green.into_iter().chain(canary).collect()
 }
 
 const CANARY: &str = "spec.strategy.canary";

@@ -57,6 +57,7 @@ fn unanswered(seen: &Observed, mut asks: Vec<Need>) -> Vec<Need> {
         Need::Config(key) => !answers.configs.contains_key(key),
         Need::Copy(key) => !answers.copies.contains_key(key),
         Need::Template => workload::template(seen).is_none(),
+        Need::Object => answers.object.is_none(),
         Need::Fresh => !seen.is_fresh,
         Need::StoredTemplate => answers.stored_template.is_none(),
         Need::ReplicaSetTemplate(name) => !answers.replica_set_templates.contains_key(name),

@@ -161,6 +161,8 @@ pub struct Answers {
     pub workload: Option<workload::Found>,
     /// The Rollout's full pod template, as stored.
     pub template: Option<PodTemplate>,
+    /// The whole Rollout, as stored.
+    pub object: Option<Arc<Value>>,
     /// The template as the API server would store it in a ReplicaSet (dry run), or why it refused.
     pub stored_template: Option<Result<Arc<Value>, String>>,
     /// Pod templates of ReplicaSets, by name.
@@ -233,6 +235,8 @@ pub enum Need {
     Copy(ConfigKey),
     /// The Rollout's full template (`Answers::template`).
     Template,
+    /// The whole Rollout, for an argument that names one of its fields (`Answers::object`).
+    Object,
     /// Proof that absence is real: read the Rollout and its ReplicaSets live (`is_fresh`).
     Fresh,
     /// Dry-run create of a ReplicaSet with this Rollout's template (`stored_template`).

@@ -51,6 +51,10 @@ pub const ROLLOUT_COMPLETED: &str = "RolloutCompleted";
 /// Condition Healthy's reason.
 pub const ROLLOUT_HEALTHY: &str = "RolloutHealthy";
 
+/// Event: a Rollout is handled for the first time.
+pub const ROLLOUT_ADDED: &str = "RolloutAddedToInformer";
+/// Event: a Rollout is gone.
+pub const ROLLOUT_DELETED: &str = "RolloutDeleted";
 /// Event: an update began.
 pub const ROLLOUT_NOT_COMPLETED: &str = "RolloutNotCompleted";
 /// Event: the Rollout has a new revision.

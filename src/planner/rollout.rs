@@ -12,7 +12,7 @@ use super::cursor;
 use super::draft::{Draft, after};
 use super::needs::needs;
 use super::observed::{Observed, ReplicaSetSeen};
-use super::plan::{Event, NewReplicaSet, Note, Plan};
+use super::plan::{Effect, Event, NewReplicaSet, Note, Plan, Write};
 use super::reasons;
 use super::revision::{self, Found, Sets};
 use super::spec::Strategy;
@@ -36,10 +36,20 @@ use crate::api::{
 /// all when nothing is to be done.
 pub fn plan_rollout(seen: &Observed) -> Plan {
     // Where pods were read, nothing rests on counts that lag behind them.
-    match restart::without_late_counts(seen) {
+    let mut plan = match restart::without_late_counts(seen) {
         Some(seen) => plan_on(&seen, true),
         None => plan_on(seen, false),
+    };
+    // Said with the first status of all: once in the life of a Rollout, whoever handles it.
+    let is_new = seen.rollout.status.observed_generation.is_none();
+    let writes_status = |effect: &Effect| matches!(effect.write, Write::Status(_));
+    if is_new && plan.effects.iter().any(writes_status) {
+        let (namespace, name) = (&seen.rollout.namespace, &seen.rollout.name);
+        let text = format!("Rollout resource added to informer: {namespace}/{name}");
+        plan.events
+            .insert(0, Event::normal(reasons::ROLLOUT_ADDED, text));
     }
+    plan
 }
 
 fn plan_on(seen: &Observed, counts_are_late: bool) -> Plan {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::analysis::field;
 use super::analysis::template::{self, RunRequest};
 use super::blue_green;
 use super::cursor;
@@ -22,6 +23,7 @@ use super::spec::{Spec, Step};
 use super::{experiments, failure, first, resume, rollback, run_history};
 use crate::api::analysis::{AnalysisTemplateSpec, Argument};
 use crate::api::canary::RolloutAnalysis;
+use crate::api::patch::apply_merge_patch;
 use crate::api::status::AnalysisRunRef;
 use crate::api::{
     AnalysisRun, INSTANCE_ID, POD_HASH_LABEL, REVISION, ROLLOUT_TYPE, RolloutStatus, STEP_INDEX,
@@ -296,11 +298,43 @@ pub(crate) fn needs(seen: &Observed, sets: &Sets<'_>) -> Vec<Need> {
                 .map(|(_, analysis, _)| analysis),
         );
     }
-    analyses
-        .into_iter()
-        .flat_map(|analysis| closure(seen, analysis).unknown)
-        .map(|(name, is_cluster)| Need::AnalysisTemplate(TemplateRef { name, is_cluster }))
-        .collect()
+    let mut needs = vec![];
+    for analysis in analyses {
+        let found = closure(seen, analysis);
+        if asked_fields(analysis, &found).any(|(_, path)| !field::is_held(path)) {
+            needs.push(Need::Object);
+        }
+        let unknown = found.unknown.into_iter();
+        needs
+            .extend(unknown.map(|(name, is_cluster)| {
+                Need::AnalysisTemplate(TemplateRef { name, is_cluster })
+            }));
+    }
+    needs
+}
+
+/// Fields of the Rollout that an analysis asks for: argument and path, of its own and of its
+/// templates where it gives no value.
+fn asked_fields<'a>(
+    analysis: &'a RolloutAnalysis,
+    found: &'a template::Closure,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let own = analysis.args.iter().flatten();
+    let given: Vec<&str> = own.clone().map(|arg| arg.name.as_str()).collect();
+    let of_own = own.filter_map(|arg| {
+        let field = arg.value_from.as_ref()?.field_ref.as_ref()?;
+        Some((arg.name.as_str(), field.field_path.as_str()))
+    });
+    let declared = found
+        .templates
+        .iter()
+        .flat_map(|(_, t)| t.args.iter().flatten());
+    let of_templates = declared.filter_map(move |arg| {
+        let field = arg.value_from.as_ref()?.field_ref.as_ref()?;
+        let is_asked = arg.value.is_none() && !given.contains(&arg.name.as_str());
+        is_asked.then_some((arg.name.as_str(), field.field_path.as_str()))
+    });
+    of_own.chain(of_templates)
 }
 
 fn closure(seen: &Observed, analysis: &RolloutAnalysis) -> template::Closure {
@@ -404,6 +438,15 @@ fn check_references(d: &mut Draft<'_>) {
     for (path, analysis, is_step) in references(spec) {
         let found = closure(d.seen, analysis);
         d.faults.extend(template_faults(&path, &found, is_step));
+        let object = owner(d);
+        // What the status will say when the time comes is not known yet.
+        let absent = asked_fields(analysis, &found).filter(|(_, asked)| {
+            !asked.starts_with("status.") && field::field(&object, asked).is_none()
+        });
+        d.faults.extend(absent.map(|(name, asked)| {
+            let why = format!("args.{name} was not resolved: the Rollout has no field {asked}");
+            Fault::invalid(&path, "", why)
+        }));
     }
     if !d.faults.is_empty() {
         d.wake.at(after(d.now(), 20));
@@ -612,17 +655,29 @@ fn labels(d: &Draft<'_>, sets: &Sets<'_>, purpose: Purpose) -> BTreeMap<String, 
     labels
 }
 
-/// The Rollout as arguments may look at it.
+/// The Rollout as arguments may look at it: all of it where it was asked for, its status as read.
 fn owner(d: &Draft<'_>) -> Value {
     let rollout = &d.seen.rollout;
-    json!({
+    let mut object = json!({
         "metadata": {
             "name": rollout.name, "namespace": rollout.namespace, "uid": rollout.uid,
+            "generation": rollout.generation, "creationTimestamp": rollout.created.to_string(),
             "labels": *rollout.labels, "annotations": *rollout.annotations,
         },
         "spec": {"replicas": d.spec.replicas},
         "status": serde_json::to_value(d.read()).unwrap_or_default(),
-    })
+    });
+    if let Some(stored) = &d.seen.answers.object {
+        for part in ["metadata", "spec"] {
+            let (Some(all), Some(held)) = (stored.get(part), object.get_mut(part)) else {
+                continue;
+            };
+            let mut all = all.clone();
+            apply_merge_patch(&mut all, held);
+            *held = all;
+        }
+    }
+    object
 }
 
 /// The Rollout's arguments as values: literal, a version's hash, or a field of the Rollout (N18).
@@ -639,7 +694,7 @@ pub(crate) fn arguments(
         let value = match (hash, field) {
             (Some("Stable"), _) => d.read().stable_rs.clone(),
             (Some(_), _) => Some(sets.canary.hash.clone()),
-            (None, Some(field)) => template::field(&object, &field.field_path),
+            (None, Some(field)) => field::field(&object, &field.field_path),
             (None, None) => arg.value.clone(),
         };
         Argument {

@@ -344,9 +344,16 @@ fn texts(d: &mut Draft<'_>, sets: &Sets<'_>) {
     };
     let ready = format!("{}/{}", d.next.ready_replicas.unwrap_or(0), d.spec.replicas);
     let serin = d.serin();
-    serin.step_text = (steps > 0).then(|| format!("{at}/{steps}"));
+    serin.step_text = step_text(at, steps);
     serin.weight = weight.map(i64::from).or(complete.then_some(100));
     serin.ready_text = Some(ready);
+}
+
+/// The step under way out of all of them, counted from 1 as people and events do; after the last
+/// one it stays there.
+fn step_text(at: usize, steps: usize) -> Option<String> {
+    let shown = at.saturating_add(1).min(steps);
+    (steps > 0).then(|| format!("{shown}/{steps}"))
 }
 
 /// An update was put on record together with the creation of its ReplicaSet, which is not seen yet.
@@ -364,7 +371,7 @@ pub(crate) fn started(d: &mut Draft<'_>, revision: u64) {
     let steps = d.steps();
     let at = cursor::index(&d.next, steps);
     let serin = d.serin();
-    serin.step_text = (steps > 0).then(|| format!("{at}/{steps}"));
+    serin.step_text = step_text(at, steps);
     serin.weight = Some(0);
 }
 

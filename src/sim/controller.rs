@@ -382,6 +382,11 @@ impl World<'_> {
             Need::Template => {
                 answers.template = cluster.rollout().map(|rollout| rollout.template());
             }
+            Need::Object => {
+                let wire = cluster.rollout().map(|rollout| rollout.to_wire());
+                let object = wire.and_then(|wire| serde_json::to_value(wire).ok());
+                answers.object = Some(Arc::new(object.unwrap_or_default()));
+            }
             // The simulator's defaulter is the identity.
             Need::StoredTemplate => {
                 let template = cluster.template();

@@ -28,6 +28,9 @@ const TAGS: [(&str, &str, &str); 7] = [
     ("late", "AGENT_START_DELAY", "5s"),
 ];
 
+/// A variable that names the namespace in which the agent is slow.
+const SLOW_IN: &str = "AGENT_SLOW_IN";
+
 /// How often a process is looked at.
 const GLANCE: Duration = Duration::from_millis(50);
 /// The longest wait before a crashed process is started again; a kubelet's is 5 minutes.
@@ -275,6 +278,10 @@ fn environment(
         if let Some(value) = value(variable, pod) {
             all.insert(variable.name.clone(), value);
         }
+    }
+    // The same template may be good in one namespace and slow in another, as a bad neighbour makes it.
+    if all.get(SLOW_IN) == pod.metadata.namespace.as_ref() {
+        all.insert("AGENT_LATENCY".to_owned(), "1200ms".to_owned());
     }
     all.insert("AGENT_PORT".to_owned(), port.to_string());
     all

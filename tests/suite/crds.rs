@@ -15,8 +15,9 @@ use serin::api::{
 };
 use serin::cli::crds;
 
-/// `kubectl apply` keeps the whole definition in an annotation, which may have 256 KiB.
-const LARGEST_FILE: usize = 200_000;
+/// `kubectl apply` keeps the whole definition in an annotation, which may have 256 KiB; 200 KB is what
+/// was promised, and some room is kept for fields to come.
+const LARGEST_FILE: usize = 185_000;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -54,6 +55,16 @@ fn files_are_what_the_generator_makes() {
 fn every_file_is_small_enough_for_plain_apply() {
     for (name, text) in crds::files().unwrap() {
         assert!(text.len() < LARGEST_FILE, "{name} has {} bytes", text.len());
+    }
+}
+
+/// A name that is nowhere would let a test of foreign definitions take nothing away.
+#[test]
+fn every_field_of_our_own_is_in_a_definition() {
+    let files = crds::files().unwrap();
+    for name in serin::api::published::ADDITIONS {
+        let key = format!(" {name}:");
+        assert!(files.iter().any(|(_, text)| text.contains(&key)), "{name}");
     }
 }
 
@@ -130,8 +141,9 @@ fn every_level_of_a_pod_template_is_open() {
             check_keys(path, schema);
         }
     });
-    // Nine lists of a pod, claims of its resources, and five lists for each of three kinds of container.
-    assert_eq!(list_maps, 9 + 1 + 3 * 5);
+    // Nine lists of a pod, claims of its resources, and five lists for each of two kinds of container
+    // (a template has no ephemeral ones).
+    assert_eq!(list_maps, 9 + 1 + 2 * 5);
 }
 
 /// The API server wants every key of a list-map to be required or to have a default.

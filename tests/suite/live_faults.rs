@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::ReplicaSet;
+use kube::ResourceExt;
+use kube::api::ListParams;
 use serde_json::Value;
-use serin::api::Rollout;
+use serin::api::published::ADDITIONS;
+use serin::api::{AnalysisRun, Rollout};
 
 use crate::bench::control_plane::{ControlPlane, User};
 use crate::bench::fault_proxy::{Fault, FaultProxy};
@@ -14,12 +17,14 @@ use crate::bench::http;
 use crate::bench::request::Match;
 use crate::cluster::{self, Space, until};
 use crate::controller::{History, Serin, at, phase, set_uids, space, web};
+use crate::stub;
 
 const STEPS: &str = "{steps: [{setWeight: 50}, {pause: {duration: 1s}}, {setWeight: 100}]}";
+const JUDGED: &str = "{steps: [{setWeight: 50}, {analysis: {templates: [{templateName: judge}]}}, {pause: {}}, {setWeight: 100}]}";
 const WAITING: &str = "{steps: [{setWeight: 40}, {pause: {}}, {setWeight: 80}, {pause: {}}]}";
 
 /// A controller that speaks to the API server through a proxy of its own.
-fn behind_a_proxy(space: &Space) -> (FaultProxy, Serin) {
+fn behind_a_proxy(space: &Space, more: &[&str]) -> (FaultProxy, Serin) {
     let plane = &cluster::shared().unwrap().plane;
     let proxy = FaultProxy::start(plane, &plane.serin).unwrap();
     let user = User {
@@ -27,23 +32,59 @@ fn behind_a_proxy(space: &Space) -> (FaultProxy, Serin) {
         ..plane.serin.clone()
     };
     let flags = ["--leader-elect=false", "--namespace", &space.namespace];
+    let flags = [&flags, more].concat();
     let serin = Serin::start_on(plane, &user, &space.namespace, &flags);
     (proxy, serin)
 }
 
+/// An update, and what a person does in it.
+struct Story {
+    canary: &'static str,
+    /// The number of its steps.
+    steps: i64,
+    /// The step at which it is promoted by hand.
+    promoted_at: Option<i64>,
+    flags: Vec<String>,
+}
+
+impl Story {
+    /// Timed, without a person or a gate.
+    fn plain() -> Self {
+        Self {
+            canary: STEPS,
+            steps: 3,
+            promoted_at: None,
+            flags: vec![],
+        }
+    }
+
+    /// With a step that is judged and a pause that a person ends.
+    async fn judged(space: &Space) -> Self {
+        space.apply(stub::TEMPLATE);
+        Self {
+            canary: JUDGED,
+            steps: 4,
+            promoted_at: Some(2),
+            flags: vec!["--prometheus".to_owned(), stub::prometheus("0.99").await],
+        }
+    }
+}
+
 /// One update from the first version to the second, with a fault set before it; the controller is
 /// started again when it dies. Gives the writes of the update.
-async fn update(space: &Space, fault: impl FnOnce(&FaultProxy, u32)) -> Vec<String> {
-    let (proxy, mut serin) = behind_a_proxy(space);
-    space.apply(&web("1", 3, STEPS));
+async fn update(space: &Space, story: &Story, fault: impl FnOnce(&FaultProxy, u32)) -> Vec<String> {
+    let flags: Vec<&str> = story.flags.iter().map(String::as_str).collect();
+    let (proxy, mut serin) = behind_a_proxy(space, &flags);
+    space.apply(&web("1", 3, story.canary));
     let first = space
         .reaches("web", "the first version is there", phase("Healthy"))
         .await;
     let history = History::of(space, "web").await;
     let before = proxy.writes().len();
     fault(&proxy, serin.process.pid());
-    space.apply(&web("2", 3, STEPS));
+    space.apply(&web("2", 3, story.canary));
     let mut patience = 400;
+    let mut promote_at = story.promoted_at;
     let last = loop {
         tokio::time::sleep(Duration::from_millis(100)).await;
         if serin.process.ended().is_some() {
@@ -51,6 +92,14 @@ async fn update(space: &Space, fault: impl FnOnce(&FaultProxy, u32)) -> Vec<Stri
             serin.kill_and_restart();
         }
         let status = space.rollout("web").await.status.unwrap();
+        let waits = status
+            .pause_conditions
+            .as_ref()
+            .is_some_and(|p| !p.is_empty());
+        if waits && status.current_step_index == promote_at {
+            space.command("web", "promote", "true");
+            promote_at = None;
+        }
         if status.stable_rs != first.stable_rs && status.phase.as_deref() == Some("Healthy") {
             break status;
         }
@@ -60,7 +109,7 @@ async fn update(space: &Space, fault: impl FnOnce(&FaultProxy, u32)) -> Vec<Stri
     let hash = last.current_pod_hash.unwrap();
     assert_eq!(
         history.steps(&hash),
-        [0, 1, 2, 3],
+        (0..=story.steps).collect::<Vec<_>>(),
         "each step once, in order"
     );
     assert_eq!(
@@ -79,45 +128,115 @@ async fn update(space: &Space, fault: impl FnOnce(&FaultProxy, u32)) -> Vec<Stri
         .collect()
 }
 
+/// Every write of these resources in `reference`, by its number, before and after.
+fn cells(resources: &[&'static str], reference: &[String]) -> Vec<(&'static str, u32, bool)> {
+    let mut cells = Vec::new();
+    for resource in resources {
+        let count = reference.iter().filter(|r| *r == resource).count();
+        assert!(count > 0, "no write of {resource} in {reference:?}");
+        for nth in 1..=u32::try_from(count).unwrap() {
+            cells.extend([(*resource, nth, false), (*resource, nth, true)]);
+        }
+    }
+    cells
+}
+
+/// The fault of a cell.
+fn kill((resource, nth, after): (&'static str, u32, bool)) -> impl FnOnce(&FaultProxy, u32) {
+    move |proxy, pid| {
+        let fault = if after {
+            Fault::KillAfter { pid }
+        } else {
+            Fault::KillBefore { pid }
+        };
+        proxy.when(Match::write(resource).nth(nth), fault);
+    }
+}
+
 #[tokio::test]
 async fn a_crash_before_or_after_any_write_ends_as_if_there_was_none() {
     let Some(first) = space("sweep").await else {
         return;
     };
-    let reference = update(&first, |_, _| {}).await;
-    let mut cells = Vec::new();
-    for resource in ["rollouts", "rollouts/status", "replicasets"] {
-        let count = reference.iter().filter(|r| *r == resource).count();
-        assert!(count > 0, "no write of {resource} in {reference:?}");
-        for nth in 1..=u32::try_from(count).unwrap() {
-            cells.extend([(resource, nth, false), (resource, nth, true)]);
-        }
-    }
-    let runs = cells.into_iter().map(|(resource, nth, after)| async move {
+    let reference = update(&first, &Story::plain(), |_, _| {}).await;
+    let cells = cells(&["rollouts", "rollouts/status", "replicasets"], &reference);
+    let runs = cells.into_iter().map(|cell| async move {
         let space = space("sweep").await.unwrap();
-        let writes = update(&space, |proxy, pid| {
-            let fault = if after {
-                Fault::KillAfter { pid }
-            } else {
-                Fault::KillBefore { pid }
-            };
-            proxy.when(Match::write(resource).nth(nth), fault);
-        })
-        .await;
-        (resource, nth, after, writes.len())
+        let writes = update(&space, &Story::plain(), kill(cell)).await;
+        (cell, writes.len())
     });
     let runs: Vec<_> = futures::stream::iter(runs)
         .buffer_unordered(4)
         .collect()
         .await;
-    for (resource, nth, after, writes) in runs {
-        let side = if after { "after" } else { "before" };
-        let most = reference.len() + 4;
+    few_more(&runs, reference.len());
+}
+
+/// The same around a command and around the writes of an analysis: taken once, measured once.
+#[tokio::test]
+async fn a_crash_around_a_command_or_a_measurement_ends_as_if_there_was_none() {
+    let Some(first) = space("sweep-judged").await else {
+        return;
+    };
+    let story = Story::judged(&first).await;
+    let reference = update(&first, &story, |_, _| {}).await;
+    let cells = cells(&["rollouts", "analysisruns"], &reference);
+    let runs = cells.into_iter().map(|cell| async move {
+        let space = space("sweep-judged").await.unwrap();
+        let story = Story::judged(&space).await;
+        let writes = update(&space, &story, kill(cell)).await;
+        let all = space.api::<AnalysisRun>();
+        let all = all.list(&ListParams::default()).await.unwrap();
+        let names: Vec<_> = all.iter().map(ResourceExt::name_any).collect();
+        assert_eq!(names.len(), 1, "one run: {names:?}");
+        (cell, writes.len())
+    });
+    let runs: Vec<_> = futures::stream::iter(runs)
+        .buffer_unordered(4)
+        .collect()
+        .await;
+    few_more(&runs, reference.len());
+}
+
+fn few_more(runs: &[((&str, u32, bool), usize)], reference: usize) {
+    for ((resource, nth, after), writes) in runs {
+        let side = if *after { "after" } else { "before" };
+        let most = reference + 4;
         assert!(
-            writes <= most,
+            *writes <= most,
             "{side} write {nth} of {resource}: {writes} writes, {most} at most"
         );
     }
+}
+
+/// Told to end in the middle of a turn, it ends the turn first: what it began to write is written.
+#[tokio::test]
+async fn a_turn_under_way_is_finished_before_the_process_ends() {
+    let Some(space) = space("drain").await else {
+        return;
+    };
+    let (proxy, mut serin) = behind_a_proxy(&space, &[]);
+    space.apply(&web("1", 2, WAITING));
+    space
+        .reaches("web", "the first version is there", phase("Healthy"))
+        .await;
+    let before = proxy.writes().len();
+    let slow = Fault::Delay(Duration::from_secs(2));
+    proxy.when(Match::verb("create").on("replicasets"), slow);
+    space.apply(&web("2", 2, WAITING));
+    let begun = || (proxy.writes().len() > before).then_some(());
+    until("the turn writes", begun).await;
+    serin.process.ask_to_stop();
+    let ended = until("the process ends", || serin.process.ended()).await;
+    assert!(ended.success(), "{ended:?}\n{}", serin.log());
+    let rollout = space.rollout("web").await;
+    let hash = rollout.status.unwrap().current_pod_hash.unwrap();
+    assert_eq!(set_uids(&space).await.len(), 2);
+    let set = space.api::<ReplicaSet>().get(&format!("web-{hash}")).await;
+    assert!(
+        set.is_ok(),
+        "the status speaks of the set that was made last"
+    );
 }
 
 #[tokio::test]
@@ -125,7 +244,7 @@ async fn a_lost_answer_is_settled_by_reading() {
     let Some(space) = space("lost").await else {
         return;
     };
-    let writes = update(&space, |proxy, _| {
+    let writes = update(&space, &Story::plain(), |proxy, _| {
         let lost = Fault::ApplyThenRefuse { code: 504 };
         proxy.when(Match::verb("create").on("replicasets"), lost.clone());
         proxy.when(Match::write("rollouts/status").nth(2), lost.clone());
@@ -141,7 +260,7 @@ async fn a_call_without_answer_holds_up_its_own_rollout_only_and_not_for_long() 
     let Some(space) = space("hang").await else {
         return;
     };
-    let (proxy, _serin) = behind_a_proxy(&space);
+    let (proxy, _serin) = behind_a_proxy(&space, &[]);
     space.apply(&web("1", 2, WAITING));
     space
         .reaches("web", "the first version is there", phase("Healthy"))
@@ -170,7 +289,7 @@ async fn an_old_view_of_the_replicasets_lowers_no_capacity() {
     let Some(space) = space("frozen").await else {
         return;
     };
-    let (proxy, _serin) = behind_a_proxy(&space);
+    let (proxy, _serin) = behind_a_proxy(&space, &[]);
     space.apply(&web("1", 4, WAITING));
     space
         .reaches("web", "the first version is there", phase("Healthy"))
@@ -230,7 +349,7 @@ async fn definitions_of_another_controller_are_reported_and_nothing_is_acted_on(
         &crds.display().to_string(),
     ]);
     let mut list: Value = serde_json::from_str(&as_list(&ours)).unwrap();
-    forget(&mut list, &["serin", "slos"]);
+    forget(&mut list, ADDITIONS);
     plane.apply(&list.to_string()).unwrap();
     kubectl(&["wait", "--for=condition=Established", "crd", "--all"]);
     plane.apply(&web("1", 2, STEPS)).unwrap();
@@ -275,8 +394,9 @@ fn forget(value: &mut Value, names: &[&str]) {
         }
         Value::Array(items) => {
             items.retain(|i| {
-                let column = i["jsonPath"].as_str().unwrap_or_default();
-                !names.iter().any(|n| column.contains(n))
+                // Columns and rules that speak of what is taken away.
+                let texts = ["jsonPath", "rule"].map(|key| i[key].as_str().unwrap_or_default());
+                !names.iter().any(|n| texts.iter().any(|text| text.contains(n)))
             });
             items.iter_mut().for_each(|v| forget(v, names));
         }

@@ -24,6 +24,7 @@ use serin::planner::plan::{Outcome, Write};
 use serin::sim::{self, Census, Rehearsal, Watcher, World};
 
 use crate::controller::{Serin, space};
+use crate::stub;
 use facts::{Fact, lines, masked};
 use replay::Replay;
 
@@ -125,14 +126,26 @@ const STEPS: &str = "[{setWeight: 20}, {pause: {}}, {setWeight: 60}, {pause: {du
 
 /// Plays `script` with `manifest` on both sides and compares.
 async fn same(name: &str, manifest: &str, script: &str) {
+    same_judged(name, manifest, script, None).await;
+}
+
+/// The same where an analysis judges: its metric has this value on both sides.
+async fn same_judged(name: &str, manifest: &str, script: &str, value: Option<&'static str>) {
     let Some(space) = space(name).await else {
         return;
     };
-    let pods = "{pods: {ready: 1s}}";
+    let pods = match value {
+        None => "{pods: {ready: 1s}}".to_owned(),
+        Some(value) => format!("{{pods: {{ready: 1s}}, metrics: {{tool-success: '{value}'}}}}"),
+    };
     let file =
         format!("manifests: [m]\nversions: {{v1: {pods}, v2: {pods}, v3: {pods}}}\n{script}");
     let file: Value = serde_saphyr::from_str(&file).unwrap();
-    let read = |_: &str| Ok(vec![serde_saphyr::from_str(manifest).unwrap()]);
+    let template = value.map(|_| stub::TEMPLATE);
+    let read = |_: &str| {
+        let all = [Some(manifest), template].into_iter().flatten();
+        Ok(all.map(|m| serde_saphyr::from_str(m).unwrap()).collect())
+    };
     let rehearsal = Rehearsal::parse(name, &file, &read).unwrap();
     let simulated = simulated(&rehearsal);
     let last = simulated.iter().rev().find_map(|fact| match fact {
@@ -142,7 +155,13 @@ async fn same(name: &str, manifest: &str, script: &str) {
     let last = last.unwrap();
 
     let replay = Replay::new(&space, &rehearsal).await;
-    let _serin = Serin::start(&space, &[]);
+    let mut flags = vec![];
+    if let Some(value) = value {
+        space.apply(stub::TEMPLATE);
+        flags.extend(["--prometheus".to_owned(), stub::prometheus(value).await]);
+    }
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let _serin = Serin::start(&space, &flags);
     let (real, trouble) = replay.play(manifest, &last).await;
     let (simulated, real) = (lines(&simulated), lines(&real));
     let first = simulated.iter().zip(&real).position(|(a, b)| a != b);
@@ -232,4 +251,23 @@ script:
 - {at: 1s after paused, promote: full}
 expect: Healthy on v2";
     same("truth-full", &web(STEPS), script).await;
+}
+
+const JUDGED: &str = "[{setWeight: 40}, {analysis: {templates: [{templateName: judge}]}}, {setWeight: 80}, {pause: {duration: 2}}]";
+
+/// What an analysis says takes the update back: the same run, the same verdict, the same words.
+#[tokio::test]
+async fn an_analysis_that_fails_takes_it_back() {
+    let script = "
+script: [{at: 0s, image: v2}]
+expect: rolled back";
+    same_judged("truth-fails", &web(JUDGED), script, Some("0.9")).await;
+}
+
+#[tokio::test]
+async fn an_analysis_that_is_good_lets_it_pass() {
+    let script = "
+script: [{at: 0s, image: v2}]
+expect: Healthy on v2";
+    same_judged("truth-judged", &web(JUDGED), script, Some("0.99")).await;
 }

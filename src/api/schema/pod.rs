@@ -91,6 +91,14 @@ fn open(schema: &mut Value) {
 fn open_property(name: &str, property: &mut Value) {
     if name == "metadata" {
         *property = open_object();
+    } else if name == "ephemeralContainers" {
+        // They are added to pods that run; no template may have them.
+        *property = json!({
+            "type": "array",
+            "items": { "type": "object", OPEN: true, "required": ["name"],
+                "properties": { "name": { "type": "string" } } },
+        });
+        add_list_keys(name, property);
     } else if QUANTITIES.contains(&name) {
         // A quantity may also be a number with a fraction, which no type of a schema allows.
         *property = json!({ OPEN: true });

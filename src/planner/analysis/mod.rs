@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`run`] (one turn of an AnalysisRun), [`assess`] (verdicts), [`metric`] (a
 //! metric with its defaults), [`args`] (substitution and secrets), [`template`] (templates merged
-//! into a run), [`check`] (a template or run by itself), [`expr`] (conditions), [`value`] (answers),
+//! into a run), [`field`] (values of the Rollout), [`check`] (a template or run by itself), [`expr`] (conditions), [`value`] (answers),
 //! [`credentials`] and [`limits`] (how providers are asked), [`job`] (measurements that are Jobs),
 //! [`compare`] and [`stats`] (canary against stable).
 
@@ -13,6 +13,7 @@ pub mod check;
 pub mod compare;
 pub mod credentials;
 pub mod expr;
+pub mod field;
 pub mod job;
 pub mod limits;
 pub mod metric;

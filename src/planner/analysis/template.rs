@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use super::metric;
+use super::{field, metric};
 use crate::api;
 use crate::api::AnalysisRun;
 use crate::api::analysis::{
@@ -272,7 +272,7 @@ fn merge_args(request: &RunRequest, faults: &mut Vec<String>) -> Vec<Argument> {
         let field = arg.value_from.as_ref().and_then(|f| f.field_ref.as_ref());
         if let Some(field) = field.filter(|_| arg.value.is_none()) {
             // What the template asks of the Rollout is known now, and no longer from the run.
-            arg.value = self::field(&request.owner, &field.field_path);
+            arg.value = field::field(&request.owner, &field.field_path);
             arg.value_from = None;
         }
         match (&arg.value, &arg.value_from) {
@@ -300,34 +300,6 @@ fn merge_arg(known: &mut Argument, other: &Argument, faults: &mut Vec<String>) {
     }
     if known.value_from.is_none() {
         known.value_from.clone_from(&other.value_from);
-    }
-}
-
-/// The value of a field by the path that `fieldRef` uses: `metadata.name`,
-/// `metadata.labels['region']`, `status.canary.weights.canary.weight`. `None` where there is none.
-pub fn field(object: &serde_json::Value, path: &str) -> Option<String> {
-    let mut at = object;
-    let mut rest = path.trim().trim_start_matches('$').trim_start_matches('.');
-    while !rest.is_empty() {
-        let (key, tail) = if let Some(inner) = rest.strip_prefix('[') {
-            let (key, tail) = inner.split_once(']')?;
-            (key.trim_matches(['\'', '"']), tail)
-        } else {
-            let end = rest.find(['.', '[']).unwrap_or(rest.len());
-            (rest.get(..end)?, rest.get(end..)?)
-        };
-        at = match at.as_array() {
-            Some(items) => items.get(key.parse::<usize>().ok()?)?,
-            None => at.get(key)?,
-        };
-        rest = tail.strip_prefix('.').unwrap_or(tail);
-    }
-    match at {
-        serde_json::Value::String(text) => Some(text.clone()),
-        serde_json::Value::Number(_) | serde_json::Value::Bool(_) => Some(at.to_string()),
-        serde_json::Value::Null | serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
-            None
-        }
     }
 }
 

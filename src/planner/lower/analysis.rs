@@ -2,6 +2,7 @@
 //! looked at when a run is made.
 
 use crate::api::canary::{AnalysisRunArgument, RolloutAnalysis};
+use crate::planner::analysis::field;
 use crate::planner::fault::Fault;
 
 /// Checks an analysis at `path`; `None` where it has faults.
@@ -54,12 +55,12 @@ pub(super) fn check_args(path: &str, args: &[AnalysisRunArgument], faults: &mut 
             ));
         }
         if let Some(field) = &from.field_ref
-            && !is_field(&field.field_path)
+            && !field::is_path(&field.field_path)
         {
             faults.push(Fault::invalid(
                 &format!("{at}.valueFrom.fieldRef.fieldPath"),
                 format!("{:?}", field.field_path),
-                "Analyses arguments must refer to valid object metadata supported by downwardAPI: metadata.name, metadata.namespace, metadata.uid, metadata.labels['key'], metadata.annotations['key'], or a field of spec or status",
+                "Analyses arguments must refer to valid object metadata supported by downwardAPI: metadata.name, metadata.namespace, metadata.uid, metadata.labels['key'], metadata.annotations['key'], another field of metadata, or a field of spec or status",
             ));
         }
         if let Some(which) = &from.pod_template_hash_value
@@ -73,25 +74,6 @@ pub(super) fn check_args(path: &str, args: &[AnalysisRunArgument], faults: &mut 
             ));
         }
     }
-}
-
-/// Fields that the downward API knows, and those of a status, which analyses may ask for too (N18).
-fn is_field(path: &str) -> bool {
-    const PLAIN: [&str; 5] = [
-        "metadata.name",
-        "metadata.namespace",
-        "metadata.uid",
-        "metadata.labels",
-        "metadata.annotations",
-    ];
-    let subscripted = ["metadata.labels['", "metadata.annotations['"];
-    PLAIN.contains(&path)
-        || subscripted
-            .iter()
-            .any(|start| path.starts_with(start) && path.ends_with("']"))
-        || ["spec.", "status."]
-            .iter()
-            .any(|start| path.starts_with(start))
 }
 
 /// What a failure does: Abort or Pause.

@@ -90,6 +90,98 @@ fn all_faults_come_at_once_with_their_paths() {
     assert_eq!(found, wanted);
 }
 
+/// Two strategies are one fault more, not the end of the search.
+#[test]
+fn faults_of_both_strategies_are_told() {
+    let found = faults(|s| {
+        s["replicas"] = json!(-1);
+        s["revisionHistoryLimit"] = json!(1);
+        s["strategy"]["canary"]["steps"] = json!([{"setWeight": 120}]);
+        s["strategy"]["canary"]["canaryMetadata"] = json!({"labels": {"app": "x"}});
+        s["strategy"]["canary"]["slos"] =
+            json!({"startingStep": 7, "objectives": [{"metric": "m"}]});
+        s["strategy"]["blueGreen"] = json!({
+            "autoPromotionSeconds": -1, "scaleDownDelayRevisionLimit": 2,
+            "previewMetadata": {"labels": {"app": "x"}},
+            "prePromotionAnalysis": {"templates": []},
+        });
+    });
+    for wanted in [
+        "spec.replicas: Invalid value: -1",
+        "spec.strategy.strategy: Invalid value: \"blueGreen, canary\": Multiple Strategies can not be listed",
+        "spec.strategy.blueGreen.activeService: Required value",
+        "spec.strategy.blueGreen.autoPromotionSeconds: Invalid value: -1",
+        "spec.strategy.blueGreen.prePromotionAnalysis.templates: Required value",
+        "spec.strategy.blueGreen.scaleDownDelayRevisionLimit: Invalid value: 2",
+        "spec.strategy.blueGreen: Invalid value: \"app\": is a label of spec.selector",
+        "spec.strategy.canary.steps[0].setWeight: Invalid value: 120",
+        "spec.strategy.canary: Invalid value: \"app\": is a label of spec.selector",
+        "spec.strategy.canary.slos",
+    ] {
+        assert!(
+            found.iter().any(|f| f.starts_with(wanted)),
+            "{wanted}: {found:#?}"
+        );
+    }
+    let found = faults(|s| s["strategy"] = json!({}));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("Rollout has missing field"));
+}
+
+/// A fault without one value to show has no empty place for it.
+#[test]
+fn no_fault_shows_an_empty_value() {
+    let fault = Fault::invalid("spec.x", "", "args.a was not resolved");
+    assert_eq!(
+        fault.to_string(),
+        "spec.x: Invalid value: args.a was not resolved"
+    );
+}
+
+#[test]
+fn arguments_name_fields_that_are_there() {
+    let ask = |path: &str| {
+        let args = json!([{"name": "a", "valueFrom": {"fieldRef": {"fieldPath": path}}}]);
+        let analysis = json!({"templates": [{"templateName": "t"}], "args": args});
+        faults(|s| {
+            s["minReadySeconds"] = json!(5);
+            s["strategy"]["canary"]["steps"] = json!([{"analysis": analysis}]);
+        })
+    };
+    for good in [
+        "metadata.name",
+        "metadata.generation",
+        "metadata.creationTimestamp",
+        "metadata.labels['tier']",
+        "spec.replicas",
+        "spec.minReadySeconds",
+        "spec.selector.matchLabels.app",
+        "spec.template.spec.containers[0].image",
+        "spec.strategy.canary.steps[0].analysis.templates[0].templateName",
+        "status.canary.weights.canary.weight",
+    ] {
+        assert_eq!(ask(good), [""; 0], "{good}");
+    }
+    let at = "spec.strategy.canary.steps[0].analysis.args[0].valueFrom.fieldRef.fieldPath: Invalid value:";
+    for (bad, why) in [
+        ("spec.paused", "this Rollout has no such field"),
+        (
+            "spec.template.spec.containers[1].image",
+            "this Rollout has no such field",
+        ),
+        ("spec.strategy", "this Rollout has no such field"),
+        ("kind", "must refer to valid object metadata"),
+        ("spec.", "must refer to valid object metadata"),
+    ] {
+        let found = ask(bad);
+        assert_eq!(found.len(), 1, "{bad}: {found:?}");
+        assert!(
+            found[0].starts_with(at) && found[0].contains(why),
+            "{found:?}"
+        );
+    }
+}
+
 #[test]
 fn what_roles_may_not_change_is_told() {
     let found = faults(|s| {

@@ -1,12 +1,14 @@
 //! Rules of a canary, one situation each, in a world of one Rollout whose pods do as they are told.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::analysis::AnalysisTemplateSpec;
 use crate::api::{PROMOTE, PodTemplate, Rollout, RolloutStatus, SCALE_DOWN_DEADLINE};
 use crate::planner::freeze::Window;
-use crate::planner::observed::{Answers, Need, RolloutSeen, ServiceSeen};
+use crate::planner::observed::{Answers, Named, Need, RolloutSeen, ServiceSeen, TemplateRef};
 use crate::planner::plan::{Effect, Outcome, Write};
 use crate::planner::turn::Turn;
 
@@ -37,11 +39,21 @@ struct World {
     services: Vec<ServiceSeen>,
     runs: Vec<Arc<crate::api::AnalysisRun>>,
     experiments: Vec<Arc<crate::api::Experiment>>,
+    /// Analysis templates by name.
+    analyses: std::collections::BTreeMap<String, Value>,
+    /// ReplicaSets of others, by name.
+    foreign: std::collections::BTreeMap<String, Named>,
+    /// Why the API server makes no ReplicaSet.
+    no_creates: Option<String>,
 }
 
 mod blue_green;
+mod conditions;
 mod experiment;
 mod freeze;
+mod journeys;
+mod judged;
+mod replica_sets;
 mod services;
 
 fn world(replicas: u32, steps: Value) -> World {
@@ -74,6 +86,9 @@ fn world(replicas: u32, steps: Value) -> World {
         services: vec![],
         runs: vec![],
         experiments: vec![],
+        analyses: Default::default(),
+        foreign: Default::default(),
+        no_creates: None,
     }
 }
 
@@ -89,6 +104,13 @@ impl World {
                 template: self.rollout.spec.template.clone(),
                 replica_set_templates: self.stored.clone(),
                 kept: Some(None),
+                object: serde_json::to_value(&self.rollout).ok().map(Arc::new),
+                analysis_templates: self.analyses(),
+                named: self
+                    .foreign
+                    .iter()
+                    .map(|(k, v)| (k.clone(), Some(v.clone())))
+                    .collect(),
                 ..Answers::default()
             },
             is_fresh: true,
@@ -98,6 +120,30 @@ impl World {
             freezes: Arc::clone(&self.freezes),
             epoch: "e".into(),
         }
+    }
+
+    fn analyses(
+        &self,
+    ) -> std::collections::BTreeMap<TemplateRef, Option<Arc<AnalysisTemplateSpec>>> {
+        let read = |(name, spec): (&String, &Value)| {
+            let name = name.clone();
+            let key = TemplateRef {
+                name,
+                is_cluster: false,
+            };
+            (key, Some(serde_json::from_value(spec.clone()).unwrap()))
+        };
+        self.analyses.iter().map(read).collect()
+    }
+
+    /// The run with this name ends like that, as the analysis engine would write it.
+    fn run_ends(&mut self, name: &str, phase: &str, message: &str) {
+        let run = self
+            .runs
+            .iter_mut()
+            .find(|run| run.metadata.name.as_deref() == Some(name));
+        let run = Arc::make_mut(run.unwrap_or_else(|| panic!("there is no run {name}")));
+        run.status = serde_json::from_value(json!({"phase": phase, "message": message})).unwrap();
     }
 
     fn bump(&mut self) -> String {
@@ -150,6 +196,10 @@ impl World {
                     *self.rollout.metadata.generation.as_mut().unwrap() += 1;
                 }
                 Outcome::Done { version }
+            }
+            Write::CreateReplicaSet(set) if self.foreign.contains_key(&set.name) => Outcome::Exists,
+            Write::CreateReplicaSet(_) if self.no_creates.is_some() => {
+                Outcome::Refused(self.no_creates.clone().unwrap())
             }
             Write::CreateReplicaSet(set) => {
                 self.writes.push("create".into());
@@ -210,6 +260,9 @@ impl World {
                 if let Some(Some(n)) = patch.annotations.get(REVISION) {
                     rs.revision = n.parse().unwrap();
                 }
+                if let Some(Some(all)) = patch.annotations.get(REVISION_HISTORY) {
+                    rs.revision_history = Some(all.clone());
+                }
                 if let Some(Some(n)) = patch.annotations.get(DESIRED_REPLICAS) {
                     rs.desired_replicas = n.parse().ok();
                 }
@@ -221,7 +274,8 @@ impl World {
             Write::DeleteReplicaSet { .. } if self.no_deletes => {
                 Outcome::Refused("forbidden".into())
             }
-            Write::DeleteReplicaSet { uid, .. } => {
+            Write::DeleteReplicaSet { uid, name, .. } => {
+                self.writes.push(format!("delete {name}"));
                 self.sets.retain(|rs| rs.uid != *uid);
                 Outcome::Done {
                     version: String::new(),
@@ -258,11 +312,26 @@ impl World {
                 let version = self.bump();
                 let mut run = (**run).clone();
                 run.metadata.resource_version = Some(version.clone());
+                run.metadata.uid = Some(format!("uid-{version}"));
+                let now = Timestamp::from_second(self.now).unwrap();
+                run.metadata.creation_timestamp = Some(Time(now));
                 self.runs.push(Arc::new(run));
                 Outcome::Done { version }
             }
-            Write::TerminateRun { .. } | Write::DeleteRun { .. } => {
+            Write::TerminateRun { name, .. } => {
                 self.writes.push("end run".into());
+                let version = self.bump();
+                for run in &mut self.runs {
+                    if run.metadata.name.as_ref() == Some(name) {
+                        Arc::make_mut(run).spec.terminate = Some(true);
+                    }
+                }
+                Outcome::Done { version }
+            }
+            Write::DeleteRun { name, .. } => {
+                self.writes.push(format!("delete run {name}"));
+                self.runs
+                    .retain(|run| run.metadata.name.as_ref() != Some(name));
                 let version = self.bump();
                 Outcome::Done { version }
             }
@@ -438,6 +507,7 @@ fn a_first_deployment_goes_to_full_size_at_once() {
     assert_eq!(
         reasons,
         [
+            "RolloutAddedToInformer",
             "RolloutUpdated",
             "NewReplicaSetCreated",
             "RolloutNotCompleted",
@@ -506,6 +576,7 @@ fn a_timed_pause_is_never_short() {
 #[test]
 fn an_abort_brings_stable_back_and_retry_starts_again() {
     let mut w = updating(4, json!([{"setWeight": 50}, {"pause": {}}]));
+    w.writes.clear();
     w.patch_status(json!({"abort": true}));
     w.settle();
     assert_eq!(
@@ -516,6 +587,9 @@ fn an_abort_brings_stable_back_and_retry_starts_again() {
         )
     );
     assert_eq!(w.sizes(), [4, 0]);
+    // Stable grows as far as maxSurge lets it before the canary gives way (R22).
+    let scales: Vec<&String> = w.writes.iter().filter(|x| x.starts_with("scale")).collect();
+    assert_eq!(scales, ["scale 3", "scale 0", "scale 4"]);
     assert_eq!(w.condition("Stalled").0, "True");
     w.patch_status(json!({"abort": false}));
     w.settle();
@@ -937,4 +1011,60 @@ fn changed_steps_start_over_with_runs_of_their_own() {
     w.settle();
     assert_eq!(w.sizes(), [2, 2]);
     assert_eq!(w.status().serin.unwrap().attempt, Some(1));
+}
+
+/// At 0 replicas there is nobody to judge: all but pauses passes, and the message says so.
+#[test]
+fn at_zero_replicas_the_message_says_that_steps_pass() {
+    let nobody =
+        " (replicas is 0: there are no pods to judge, so weights, analyses and gates pass)";
+    let mut w = world(0, json!([{"setWeight": 50}, {"pause": {}}]));
+    w.settle();
+    assert_eq!(w.phase(), pair("Healthy", ""));
+    w.image("web:2");
+    w.settle();
+    assert_eq!(
+        w.phase(),
+        pair("Paused", &format!("CanaryPauseStep{nobody}"))
+    );
+    assert_eq!(w.status().current_step_index, Some(1));
+    w.annotate(PROMOTE, "true");
+    w.settle();
+    assert_eq!(w.phase(), pair("Healthy", ""));
+}
+
+/// What the columns of `kubectl get` show is what stands beside them in words.
+#[test]
+fn columns_count_steps_from_one_and_ready_pods() {
+    let mut w = updating(
+        4,
+        json!([{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]),
+    );
+    let columns = |w: &World| {
+        let serin = w.status().serin.unwrap();
+        (
+            serin.step_text.unwrap(),
+            serin.weight,
+            serin.ready_text.unwrap(),
+        )
+    };
+    assert_eq!(w.status().current_step_index, Some(1), "the second step");
+    assert_eq!(columns(&w), ("2/4".to_owned(), Some(25), "4/4".to_owned()));
+    assert!(
+        w.events.iter().any(|e| e.contains("step 1/4")),
+        "{:?}",
+        w.events
+    );
+    w.annotate(PROMOTE, "true");
+    w.settle();
+    assert_eq!(columns(&w), ("4/4".to_owned(), Some(50), "4/4".to_owned()));
+    // Ready, but not long enough to be available.
+    for rs in &mut w.sets {
+        rs.available = 0;
+    }
+    w.turn();
+    assert_eq!(columns(&w).2, "4/4");
+    w.annotate(PROMOTE, "true");
+    w.settle();
+    assert_eq!(columns(&w), ("4/4".to_owned(), Some(100), "4/4".to_owned()));
 }

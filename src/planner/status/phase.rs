@@ -9,10 +9,18 @@ use crate::planner::revision::Sets;
 
 /// Sets phase and message from conditions, pauses and counts.
 pub(super) fn set(d: &mut Draft<'_>, sets: &Sets<'_>) {
-    let (phase, message) = judge(d, sets);
+    let (phase, mut message) = judge(d, sets);
+    let goes_on = [reasons::PHASE_PAUSED, reasons::PHASE_PROGRESSING].contains(&phase);
+    if d.spec.replicas == 0 && goes_on && !is_complete(&d.next) {
+        message.push_str(NOBODY_TO_JUDGE);
+    }
     d.next.phase = Some(phase.to_owned());
     d.next.message = (!message.is_empty()).then_some(message);
 }
+
+/// An update at 0 replicas (decisions §9): pauses are kept, all else passes.
+const NOBODY_TO_JUDGE: &str =
+    " (replicas is 0: there are no pods to judge, so weights, analyses and gates pass)";
 
 /// What is left of a blueGreen update whose pods are all there.
 fn cutover(d: &Draft<'_>) -> Option<&'static str> {

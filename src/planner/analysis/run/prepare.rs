@@ -9,7 +9,7 @@ use crate::api::analysis::{Metric, SecretKeyRef, ValueFrom};
 use crate::api::providers::MetricProvider;
 use crate::planner::analysis::args::{self, Values};
 use crate::planner::analysis::metric;
-use crate::planner::analysis::{credentials, template};
+use crate::planner::analysis::{credentials, field};
 
 /// Keys that the run names and the shell has not looked up yet.
 pub(super) fn missing_keys(seen: &RunObserved) -> Vec<KeyNeed> {
@@ -174,7 +174,7 @@ fn looked_up(
         (Some(need), _) => key(seen, secrets, &need),
         (None, Some(field)) => {
             let object = serde_json::to_value(&*seen.run).map_err(|e| e.to_string())?;
-            template::field(&object, &field.field_path).ok_or_else(|| {
+            field::field(&object, &field.field_path).ok_or_else(|| {
                 format!(
                     "args.{arg} was not resolved: the run has no field {}",
                     field.field_path

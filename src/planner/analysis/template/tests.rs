@@ -137,22 +137,6 @@ fn names_tell_retries_apart() {
     assert_eq!(run_name("web", "abc", 2, "1", 2), "web-abc-2-1.2");
 }
 
-#[test]
-fn fields_are_found_by_path() {
-    let object = json!({"metadata": {"name": "web", "labels": {"a.b/c": "x"}}, "status": {"n": 3, "list": [{"k": true}]}});
-    for (path, value) in [
-        ("metadata.name", Some("web")),
-        ("metadata.labels['a.b/c']", Some("x")),
-        ("status.n", Some("3")),
-        ("status.list[0].k", Some("true")),
-        ("status.list", None),
-        ("metadata.nope", None),
-        ("metadata.labels['a", None),
-    ] {
-        assert_eq!(field(&object, path).as_deref(), value, "{path}");
-    }
-}
-
 /// What a template asks of the Rollout is a value in its run.
 #[test]
 fn fields_of_the_rollout_become_values() {
