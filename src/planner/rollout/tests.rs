@@ -4,13 +4,16 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::{PROMOTE, PodTemplate, Rollout, RolloutStatus, SCALE_DOWN_DEADLINE};
+use crate::api::analysis::AnalysisTemplateSpec;
+use crate::api::{CREATED, PROMOTE, PodTemplate, Rollout, RolloutStatus, SCALE_DOWN_DEADLINE};
 use crate::planner::freeze::Window;
-use crate::planner::observed::{Answers, Need, RolloutSeen, ServiceSeen};
+use crate::planner::observed::{Answers, Need, RolloutSeen, ServiceSeen, TemplateRef};
 use crate::planner::plan::{Effect, Outcome, Write};
 use crate::planner::turn::Turn;
 
 mod asked;
+mod clients;
+mod lost;
 mod undo;
 
 /// One Rollout, its ReplicaSets, and a clock.
@@ -34,8 +37,12 @@ struct World {
     failures: Vec<String>,
     freezes: Arc<Vec<Arc<Window>>>,
     services: Vec<ServiceSeen>,
+    /// What was kept of stable versions, by name.
+    kept: std::collections::BTreeMap<String, Arc<Value>>,
     runs: Vec<Arc<crate::api::AnalysisRun>>,
     experiments: Vec<Arc<crate::api::Experiment>>,
+    /// Analysis templates that are there.
+    known: Vec<&'static str>,
 }
 
 mod blue_green;
@@ -71,8 +78,10 @@ fn world(replicas: u32, steps: Value) -> World {
         failures: vec![],
         freezes: Arc::default(),
         services: vec![],
+        kept: Default::default(),
         runs: vec![],
         experiments: vec![],
+        known: vec![],
     }
 }
 
@@ -87,7 +96,8 @@ impl World {
             answers: Answers {
                 template: self.rollout.spec.template.clone(),
                 replica_set_templates: self.stored.clone(),
-                kept: Some(None),
+                kept: Some(self.kept_of_stable()),
+                analysis_templates: self.known.iter().map(|name| template(name)).collect(),
                 ..Answers::default()
             },
             is_fresh: true,
@@ -97,6 +107,11 @@ impl World {
             freezes: Arc::clone(&self.freezes),
             epoch: "e".into(),
         }
+    }
+
+    fn kept_of_stable(&self) -> Option<Arc<Value>> {
+        let hash = self.status().stable_rs?;
+        self.kept.get(&format!("web-{hash}")).cloned()
     }
 
     fn bump(&mut self) -> String {
@@ -168,11 +183,13 @@ impl World {
                 }
                 self.stored.insert(set.name.clone(), stored.into());
                 let version = self.bump();
+                let made = Timestamp::from_second(self.now).unwrap();
+                let note = |key: &str| set.object["metadata"]["annotations"][key].as_str();
                 self.sets.push(ReplicaSetSeen {
                     name: set.name.clone(),
                     uid: format!("uid-{}", set.name),
                     version: version.clone(),
-                    created: Timestamp::from_second(self.now).unwrap(),
+                    created: origin::created(note(CREATED), made),
                     hash: set.hash.clone(),
                     revision: set.revision,
                     revision_history: None,
@@ -183,6 +200,7 @@ impl World {
                     injected: None,
                     copied: None,
                     config: None,
+                    was_stable: origin::was_stable(note(WAS_STABLE)),
                     is_deleting: false,
                     replicas: 0,
                     min_ready_seconds: 0,
@@ -211,6 +229,9 @@ impl World {
                 }
                 if let Some(Some(n)) = patch.annotations.get(DESIRED_REPLICAS) {
                     rs.desired_replicas = n.parse().ok();
+                }
+                if let Some(text) = patch.annotations.get(WAS_STABLE) {
+                    rs.was_stable = origin::was_stable(text.as_deref());
                 }
                 if let Some(end) = patch.annotations.get(SCALE_DOWN_DEADLINE) {
                     rs.scale_down_deadline = end.as_ref().map(|t| t.parse().unwrap());
@@ -289,9 +310,22 @@ impl World {
                     version: String::new(),
                 }
             }
-            Write::KeepTemplate(_) | Write::DropTemplate(_) => Outcome::Done {
-                version: String::new(),
-            },
+            Write::KeepTemplate(kept) => {
+                if self.kept.contains_key(&kept.name) {
+                    return Outcome::Exists;
+                }
+                self.kept
+                    .insert(kept.name.clone(), Arc::clone(&kept.object));
+                Outcome::Done {
+                    version: String::new(),
+                }
+            }
+            Write::DropTemplate(name) => {
+                self.kept.remove(name);
+                Outcome::Done {
+                    version: String::new(),
+                }
+            }
             Write::CreateConfig(_)
             | Write::DeleteConfig(_)
             | Write::ScaleWorkload(_)
@@ -400,6 +434,24 @@ impl World {
         let c = status.conditions.iter().find(|c| c.type_ == type_).unwrap();
         (c.status.clone(), c.reason.clone().unwrap_or_default())
     }
+}
+
+/// A template that measures once; `asks` wants an argument, and `absent` is not there.
+fn template(name: &str) -> (TemplateRef, Option<Arc<AnalysisTemplateSpec>>) {
+    let args = if name == "asks" {
+        json!([{"name": "limit"}])
+    } else {
+        json!([])
+    };
+    let spec = json!({"args": args, "metrics": [{"name": "m", "count": 1, "provider": {
+        "prometheus": {"address": "http://prometheus:9090", "query": "q"},
+    }}]});
+    let spec = if name == "absent" { json!(null) } else { spec };
+    let name = TemplateRef {
+        name: name.to_owned(),
+        is_cluster: false,
+    };
+    (name, serde_json::from_value(spec).ok())
 }
 
 fn pair(a: &str, b: &str) -> (String, String) {
@@ -740,6 +792,8 @@ fn a_stable_set_that_is_gone_promotes_nothing() {
     );
     w.sets.remove(0);
     w.templates.remove(0);
+    // Nor was anything kept of it.
+    w.kept.clear();
     w.annotate(PROMOTE, "true");
     w.settle();
     assert_ne!(w.status().stable_rs, w.status().current_pod_hash);
