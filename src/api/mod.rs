@@ -114,5 +114,9 @@ pub const AVAILABLE_AT: &str = "serin.dev/available-at";
 pub const INJECTED: &str = "serin.dev/injected";
 /// Annotation on our ReplicaSets: digest of the Rollout's annotations that were copied to them.
 pub const COPIED: &str = "serin.dev/copied";
+/// Annotation on ReplicaSets that were made again: when the version was made for the first time.
+pub const CREATED: &str = "serin.dev/created";
+/// Annotation on our ReplicaSets: whether the version was ever the stable one, `true` or `false`.
+pub const WAS_STABLE: &str = "serin.dev/was-stable";
 /// Annotation on our ReplicaSets: why it was last scaled, for whoever reads it later.
 pub const DECISION: &str = "serin.dev/decision";

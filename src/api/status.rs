@@ -252,8 +252,6 @@ wire! {
         pub settled: Option<bool>,
         /// Why this update needs no pause and no analysis, where it needs none.
         pub fast_track: Option<String>,
-        /// Pod hashes of versions that were stable and are still up, which may be gone back to at once.
-        pub proven: Option<Vec<String>>,
         /// The gate that holds the current step for lack of a verdict.
         pub hold: Option<Hold>,
         /// The freeze that holds this update now.
@@ -266,6 +264,8 @@ wire! {
         pub aborted_step: Option<i64>,
         /// True while a retried step waits for its pods: its analysis begins after that.
         pub resuming: Option<bool>,
+        /// How long a pause with a timeout has waited, where its clock had to stand still.
+        pub pause_clock: Option<PauseClock>,
         /// Where the ramp of the current step stands.
         pub ramp: Option<WeightLevel>,
         /// Where the gradual rollback of an aborted update stands.
@@ -280,6 +280,14 @@ wire! {
         pub step_text: Option<String>,
         /// Ready pods out of wanted ones: 3/4.
         pub ready_text: Option<String>,
+    }
+
+    /// The clock of a pause that a person must answer in time. It stands still while nobody may.
+    pub struct PauseClock {
+        /// Seconds waited before the clock stood still.
+        pub spent: i64,
+        /// Since when it goes on; absent while it stands still.
+        pub since: Option<Time>,
     }
 
     /// A weight among several of one step.

@@ -15,7 +15,7 @@ use crate::api::{self, AnalysisRun, ClusterFreezeWindowSpec, RolloutStatus};
 use crate::planner::fault::Fault;
 use crate::planner::freeze::Window;
 use crate::planner::observed::{Outline, ReplicaSetSeen, RolloutSeen};
-use crate::planner::{lower, revision};
+use crate::planner::{lower, origin, revision};
 
 /// Annotation that kubectl leaves: a second copy of the whole manifest, which nobody needs here.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -256,6 +256,10 @@ struct SetAnnotations {
     copied: Option<String>,
     #[serde(rename = "serin.dev/config")]
     config: Option<String>,
+    #[serde(rename = "serin.dev/created")]
+    created: Option<String>,
+    #[serde(rename = "serin.dev/was-stable")]
+    was_stable: Option<String>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -312,11 +316,13 @@ impl From<WireSet> for SlimReplicaSet {
                 let is_failure = c.kind == "ReplicaFailure" && c.status == "True";
                 is_failure.then(|| (c.reason.unwrap_or_default(), c.message.unwrap_or_default()))
             });
+        let made = meta.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
         let seen = ReplicaSetSeen {
             name: meta.name,
             uid: meta.uid,
             version: meta.resource_version,
-            created: meta.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
+            created: origin::created(notes.created.as_deref(), made),
+            was_stable: origin::was_stable(notes.was_stable.as_deref()),
             hash: meta.labels.and_then(|l| l.hash).unwrap_or_default(),
             revision: notes.revision.and_then(|r| r.parse().ok()).unwrap_or(0),
             revision_history: notes.revision_history,

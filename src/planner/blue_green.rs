@@ -78,6 +78,7 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
         return;
     }
     // A Service that is not there or not ours stops everything that has not begun.
+    runs::check_references(d, sets);
     let is_untouched = d.read().stable_rs.is_none() && sets.canary.replicas == 0;
     if !d.faults.is_empty() && is_untouched {
         return;

@@ -2,7 +2,7 @@
 //! the reason for its place. Knows no traffic router.
 
 use super::draft::{Draft, after};
-use super::hold::{ask_a_person, gate_opens};
+use super::hold::{self, ask_a_person, gate_opens};
 use super::plan::Event;
 use super::promotion::{first_deployment, is_full, make_stable};
 use super::replicas::{self, Fence, MAX_WEIGHT, Move, Pair, Sizes};
@@ -11,8 +11,8 @@ use super::revision::Sets;
 use super::sizes::{resize, size};
 use super::spec::{Pause, Step};
 use super::{
-    command, cursor, descent, duration, experiments, failure, freeze, history, kept, ramp, reasons,
-    resume, rollback, runs, scale_down, services, status,
+    command, cursor, descent, duration, experiments, failure, freeze, history, kept, pause_clock,
+    ramp, reasons, resume, rollback, runs, scale_down, services, status,
 };
 use crate::api::RolloutStatus;
 
@@ -25,6 +25,7 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
         return;
     }
     // A reference that leads nowhere stops what has not begun.
+    runs::check_references(d, sets);
     let is_untouched = d.read().stable_rs.is_none() && sets.canary.replicas == 0;
     if !d.faults.is_empty() && is_untouched {
         return;
@@ -54,6 +55,9 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) {
     // follow `spec.replicas`.
     if !d.has_patches() && d.faults.is_empty() {
         progress(d, sets, &plan);
+    } else if !d.has_patches() && d.read().abort == Some(true) {
+        // The way back waits for nothing.
+        descent::steer(d);
     }
     runs::clean_up(d, sets);
     history::clean_up(d, sets);
@@ -87,6 +91,11 @@ pub(crate) fn weight(status: &RolloutStatus, steps: &[Step]) -> u32 {
     if status.abort == Some(true) {
         return descent::weight(status);
     }
+    step_weight(status, steps)
+}
+
+/// The same, whether the update is aborted or not: where it stood.
+pub(crate) fn step_weight(status: &RolloutStatus, steps: &[Step]) -> u32 {
     let at = cursor::index(status, steps.len());
     if status.promote_full == Some(true) || at >= steps.len() {
         return MAX_WEIGHT;
@@ -226,14 +235,17 @@ fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, scaling: &Scaling) {
     if read.abort == Some(true) && !is_stable {
         descent::steer(d);
     }
-    if read.stable_rs.is_none() || is_stable || d.spec.paused || read.abort == Some(true) {
+    if read.stable_rs.is_none() || is_stable || read.abort == Some(true) {
         return;
+    }
+    if d.spec.paused {
+        return pause_clock::stop(d);
     }
     if promotes_full {
         return promote_full(d, sets);
     }
     if d.freeze.is_some() {
-        return;
+        return pause_clock::stop(d);
     }
     if d.is_stable_gone {
         return status::stable_gone(d);
@@ -305,6 +317,7 @@ fn explain(d: &mut Draft<'_>, sets: &Sets<'_>, scaling: &Scaling) {
         d.serin().hold = None;
         d.is_forced = true;
     }
+    hold::release(d);
     let stable = sets.stable.map_or(0, |s| s.current);
     d.note(format!(
         "waiting: canary {}/{} available, stable {stable}/{}",
@@ -332,7 +345,7 @@ fn pause_step(d: &mut Draft<'_>, sets: &Sets<'_>, at: usize, pause: &Pause) {
     let Some(seconds) = pause.seconds else {
         if let Some(limit) = pause.timeout {
             let start = condition.start_time.as_ref().map_or(d.now(), |t| t.0);
-            let end = after(start, limit);
+            let end = pause_clock::end(d, start, limit);
             if d.now() >= end {
                 let step = at.saturating_add(1);
                 let limit = duration::human(limit);

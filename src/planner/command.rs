@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::cursor;
 use super::draft::{Draft, whole_seconds};
 use super::freeze;
+use super::observed::Observed;
 use super::plan::Event;
 use super::reasons;
-use super::revision::Sets;
+use super::revision::{self, Found, Sets};
 use super::{failure, first, resume, undo};
 use crate::api::{
     ABORT, LAST_COMMAND, OVERRIDE_FREEZE, PAUSE, PROMOTE, RESTART, RESUME, RETRY, UNDO,
@@ -75,6 +76,14 @@ fn pending(d: &Draft<'_>) -> Option<LastCommand> {
     (last.outcome == ACCEPTED && done != Some(last.id.as_str())).then_some(last)
 }
 
+/// The command annotations that wait to be taken.
+pub(crate) fn waiting(
+    annotations: &std::collections::BTreeMap<String, String>,
+) -> Vec<&'static str> {
+    let keys = VERBS.iter().map(|(key, _)| *key);
+    keys.filter(|key| annotations.contains_key(*key)).collect()
+}
+
 /// Takes the next command annotation, where there is one and the last command is done: one patch
 /// removes it, records it, and carries what of it is a change of the spec. True when it did.
 pub(crate) fn take(d: &mut Draft<'_>) -> bool {
@@ -82,12 +91,12 @@ pub(crate) fn take(d: &mut Draft<'_>) -> bool {
         return false;
     }
     let annotations = &d.seen.rollout.annotations;
-    let Some((key, verb, value)) = VERBS
-        .iter()
-        // An override is for an update: one that is there before waits for it.
-        .filter(|(key, _)| *key != OVERRIDE_FREEZE || is_updating(d))
-        .find_map(|(key, verb)| annotations.get(*key).map(|v| (*key, *verb, v.clone())))
-    else {
+    let waiting = VERBS.iter().filter_map(|(key, verb)| {
+        let value = annotations.get(*key)?;
+        Some((*key, *verb, value.clone()))
+    });
+    let next = waiting.into_iter().find(|(key, ..)| may_be_taken(d, key));
+    let Some((key, verb, value)) = next else {
         return false;
     };
     let judgement = judge(d, verb, &value);
@@ -159,6 +168,13 @@ fn judge(d: &mut Draft<'_>, verb: &str, value: &str) -> Judgement {
         "promote" => judge_promote(d, value),
         "abort" if !is_updating(d) => refuse("no update is under way"),
         "abort" if d.read().abort == Some(true) => refuse("the update is aborted already"),
+        "abort" => {
+            // A person who wants to go back does not want to be held by an earlier pause.
+            if d.spec.paused {
+                d.spec_patch.insert("paused".into(), Value::Bool(false));
+            }
+            Judgement::Accept
+        }
         "retry" if value != "true" && value != "step" => refuse(
             "the value must be true (from the first step) or step (from the one it was aborted at)",
         ),
@@ -235,6 +251,26 @@ fn judge_promote(d: &mut Draft<'_>, value: &str) -> Judgement {
     Judgement::Accept
 }
 
+/// An override is for an update: one that is there before waits for it. And where the template in spec
+/// is not the one on record yet, an override and an abort are about the new one.
+fn may_be_taken(d: &Draft<'_>, key: &str) -> bool {
+    match key {
+        OVERRIDE_FREEZE => is_updating(d) && is_on_record(d.seen),
+        ABORT => is_on_record(d.seen),
+        _ => true,
+    }
+}
+
+/// The version in spec is the one that the status speaks of.
+fn is_on_record(seen: &Observed) -> bool {
+    let current = seen.rollout.status.current_pod_hash.as_deref();
+    match revision::find(seen) {
+        Found::Known(set) | Found::Adopt(set) => current == Some(set.hash.as_str()),
+        Found::Missing => false,
+        Found::Ask(_) | Found::Hold(_) => true,
+    }
+}
+
 fn is_updating(d: &Draft<'_>) -> bool {
     let read = d.read();
     read.stable_rs.is_some() && read.stable_rs != read.current_pod_hash
@@ -305,13 +341,13 @@ pub(crate) fn take_over_patches(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
         return true;
     }
     let aborted = read.abort == Some(true);
-    if aborted && read.promote_full == Some(true) {
-        d.next.abort = None;
-        d.next.aborted_at = None;
-        return true;
-    }
+    // A client's abort wins over what was asked before it, a full promotion too.
     if aborted && read.aborted_at.is_none() {
         cursor::abort(d, sets, None);
+        return true;
+    }
+    if aborted && read.promote_full == Some(true) {
+        cursor::promote_aborted(d);
         return true;
     }
     if !aborted && read.aborted_at.is_some() {

@@ -8,7 +8,7 @@ use super::reasons;
 use super::revision::Sets;
 use super::spec::Step;
 use super::status::set_condition;
-use super::{canary, descent, failure, rollback, timing};
+use super::{canary, descent, failure, first, origin, rollback, timing};
 use crate::api::RolloutStatus;
 use crate::api::status::PauseCondition;
 
@@ -35,6 +35,7 @@ pub(crate) fn set_index(d: &mut Draft<'_>, to: usize) {
     serin.least_old = None;
     serin.hold = None;
     serin.resuming = None;
+    serin.pause_clock = None;
     serin.ramp = None;
     serin.descent = None;
     serin.hash = hash;
@@ -86,9 +87,10 @@ pub(crate) fn reset(d: &mut Draft<'_>, hash: &str) {
     set_index(d, to);
     // The same revision again: its old runs have given their verdicts on other steps.
     let same_template = read.current_pod_hash.as_deref() == Some(hash);
+    let first = first::carried(read).filter(|_| same_template && back_to_stable);
     let serin = d.serin();
     serin.settled = None;
-    serin.first = None;
+    serin.first = first;
     serin.aborted_step = None;
     if !same_template {
         serin.freeze = None;
@@ -148,6 +150,14 @@ pub(crate) fn enter_pause(d: &mut Draft<'_>, reason: &str) {
     d.next.controller_pause = Some(true);
     let text = format!("Rollout is paused ({reason})");
     d.event(Event::normal(reasons::ROLLOUT_PAUSED, text));
+}
+
+/// A person cleared every pause, a pause step's too: that one is over (C3), whatever else was asked.
+pub(crate) fn pass_pause(d: &mut Draft<'_>) {
+    let at = index(d.read(), d.steps());
+    if let Some(Step::Pause(_)) = d.spec.steps().get(at) {
+        advance(d, at);
+    }
 }
 
 /// Ends every pause.
@@ -256,11 +266,17 @@ pub(crate) fn record_foreign_move(d: &mut Draft<'_>, to: i64) {
     set_index(d, usize::try_from(to).unwrap_or(0));
 }
 
+/// Why an aborted update does not go back (A9): a client patched the status and left `spec.paused`.
+pub(crate) const HELD_BY_PAUSED: &str = "spec.paused holds every size as it is: the pods go back once it is cleared (serin.dev/resume=true)";
+
 /// Back to stable: on record now, pods move from the next turn on.
 pub(crate) fn abort(d: &mut Draft<'_>, sets: &Sets<'_>, why: Option<&str>) {
     let now = stamp(d);
     let read = d.read();
-    let (from, weight) = (index(read, d.steps()), canary::weight(read, d.spec.steps()));
+    let (from, weight) = (
+        index(read, d.steps()),
+        canary::step_weight(read, d.spec.steps()),
+    );
     let ramp = read.serin.as_ref().and_then(|s| s.ramp.clone());
     clear_pause(d);
     d.next.abort = Some(true);
@@ -273,6 +289,7 @@ pub(crate) fn abort(d: &mut Draft<'_>, sets: &Sets<'_>, why: Option<&str>) {
     d.serin().ramp = ramp;
     descent::begin(d, weight);
     timing::aborted(d);
+    origin::mark_aborted(d, sets);
     let revision = sets.canary.revision;
     let message = match why {
         Some(why) => format!("Rollout aborted update to revision {revision}: {why}"),
@@ -287,11 +304,35 @@ pub(crate) fn abort(d: &mut Draft<'_>, sets: &Sets<'_>, why: Option<&str>) {
         now,
     );
     d.event(Event::warning(reasons::ROLLOUT_ABORTED, message));
+    if d.spec.paused {
+        let text = format!("The update is aborted, and {HELD_BY_PAUSED}");
+        d.event(Event::warning(reasons::ROLLOUT_PAUSED, text));
+    }
+}
+
+/// A full promotion of an update that was aborted: it goes on, and so does the deadline's clock.
+pub(crate) fn promote_aborted(d: &mut Draft<'_>) {
+    d.next.abort = None;
+    d.next.aborted_at = None;
+    d.serin().aborted_step = None;
+    d.serin().descent = None;
+    goes_on_after_abort(d);
+}
+
+fn goes_on_after_abort(d: &mut Draft<'_>) {
+    let now = stamp(d);
+    set_condition(
+        &mut d.next,
+        reasons::PROGRESSING,
+        "Unknown",
+        reasons::ROLLOUT_RETRY,
+        "Retrying Rollout after abort",
+        now,
+    );
 }
 
 /// From the first step again, with runs of its own.
 pub(crate) fn retry(d: &mut Draft<'_>) {
-    let now = stamp(d);
     d.next.abort = None;
     d.next.aborted_at = None;
     clear_pause(d);
@@ -308,12 +349,5 @@ pub(crate) fn retry(d: &mut Draft<'_>) {
         blue_green.post_promotion_analysis_run_status = None;
     }
     next_attempt(d);
-    set_condition(
-        &mut d.next,
-        reasons::PROGRESSING,
-        "Unknown",
-        reasons::ROLLOUT_RETRY,
-        "Retrying Rollout after abort",
-        now,
-    );
+    goes_on_after_abort(d);
 }

@@ -29,6 +29,7 @@ pub(crate) fn pause(d: &mut Draft<'_>, message: &str) -> bool {
     // A person cleared the pause without moving the step (the plugin's promote): measure anew.
     if !waits && was_asked && read.controller_pause == Some(true) {
         measure_anew(d);
+        cursor::pass_pause(d);
         return true;
     }
     cursor::enter_pause(d, reasons::FAILED_RUN);

@@ -32,6 +32,12 @@ pub(crate) fn is_pending(status: &RolloutStatus) -> bool {
     state(status) == Some(PENDING)
 }
 
+/// What other steps leave of it: without a good verdict it is measured anew, never forgotten.
+pub(crate) fn carried(status: &RolloutStatus) -> Option<String> {
+    let is_open = is_pending(status) || failure(status).is_some();
+    is_open.then(|| PENDING.to_owned())
+}
+
 /// True while a verdict is waited for. Without pods there is nothing to judge: that waits until
 /// there are some, and nothing waits for it.
 pub(crate) fn is_awaited(d: &Draft<'_>) -> bool {

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::command::stamp;
 use super::draft::{Draft, whole_seconds};
 use super::observed::Observed;
+use super::origin;
 use super::plan::Event;
 use super::reasons;
 use super::revision::Sets;
@@ -99,13 +100,14 @@ pub(crate) fn look(d: &mut Draft<'_>, sets: &Sets<'_>) {
 }
 
 /// An update to a newer version, neither aborted nor done. A version that is older than the stable one
-/// is a rollback.
+/// is a rollback, unless it is known that it was never good.
 fn goes_forward(d: &Draft<'_>, sets: &Sets<'_>) -> bool {
     let read = d.read();
     let hash = Some(sets.canary.hash.as_str());
     let is_rollback = sets
         .stable
-        .is_some_and(|stable| sets.canary.created < stable.created);
+        .is_some_and(|stable| sets.canary.created < stable.created)
+        && origin::may_be_good(read, sets.canary);
     read.stable_rs.is_some()
         && read.stable_rs.as_deref() != hash
         && read.abort != Some(true)

@@ -4,8 +4,8 @@ use super::config;
 use super::draft::Draft;
 use super::revision::Sets;
 
-/// Deletes old ReplicaSets beyond the history limit: only ours, and of the oldest those at 0 (A8). One
-/// that still has pods keeps its place: no newer one goes for it.
+/// Deletes old ReplicaSets beyond the history limit: only ours, oldest first, and of those only what is
+/// at 0 (A8). One that still has pods keeps its place; none that is younger goes for it.
 pub(crate) fn clean_up(d: &mut Draft<'_>, sets: &Sets<'_>) {
     let limit = usize::try_from(d.spec.revision_history_limit).unwrap_or(usize::MAX);
     let surplus = sets.older.len().saturating_sub(limit);

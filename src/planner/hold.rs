@@ -55,7 +55,7 @@ pub(crate) fn gate_opens(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
 }
 
 /// The pause that only told clients of a hold ends with the hold.
-fn release(d: &mut Draft<'_>) {
+pub(super) fn release(d: &mut Draft<'_>) {
     let pauses = d.next.pause_conditions.as_deref().unwrap_or_default();
     if pauses.iter().any(|c| c.reason == reasons::HELD_BY_GATE) {
         cursor::clear_pause(d);

@@ -11,8 +11,8 @@ use super::observed::{Need, Observed, ReplicaSetSeen};
 use super::plan::{Event, KeptTemplate, NewReplicaSet};
 use super::revision::{self, Sets};
 use super::rollout::replica_set;
-use super::{reasons, roles};
-use crate::api::{API_VERSION, CONFIG, POD_HASH_LABEL, PodTemplate, TEMPLATE};
+use super::{origin, reasons, roles};
+use crate::api::{API_VERSION, CONFIG, CREATED, POD_HASH_LABEL, PodTemplate, TEMPLATE, WAS_STABLE};
 
 /// The stable ReplicaSet before an update, where there is one.
 fn stable(seen: &Observed) -> Option<&ReplicaSetSeen> {
@@ -38,7 +38,20 @@ pub(crate) fn needs_when_gone(seen: &Observed) -> Option<Need> {
     Some(Need::Kept(name))
 }
 
-/// Keeps the stable version's template, in the turn that makes another version.
+/// An update begins with a ReplicaSet that exists (a way back), or one was begun by another controller:
+/// nothing of the stable version has been kept yet.
+pub(crate) fn is_due(seen: &Observed, canary: &ReplicaSetSeen) -> bool {
+    let status = &seen.rollout.status;
+    let is_update = status
+        .stable_rs
+        .as_ref()
+        .is_some_and(|hash| *hash != canary.hash);
+    let ours = status.serin.as_ref().and_then(|s| s.hash.as_ref());
+    let is_begun = status.current_pod_hash.as_ref() == Some(&canary.hash);
+    is_update && !(is_begun && ours == Some(&canary.hash))
+}
+
+/// Keeps the stable version's template, in the turn in which another version begins.
 pub(crate) fn keep(d: &mut Draft<'_>) {
     let Some(set) = stable(d.seen) else { return };
     let template = d.seen.answers.replica_set_templates.get(&set.name);
@@ -57,9 +70,10 @@ pub(crate) fn keep(d: &mut Draft<'_>) {
         return;
     }
     let records = [(TEMPLATE, &set.template_digest), (CONFIG, &set.config)].into_iter();
-    let annotations: Map<String, Value> = records
+    let mut annotations: Map<String, Value> = records
         .filter_map(|(key, value)| Some((key.to_owned(), json!(value.as_ref()?))))
         .collect();
+    annotations.insert(CREATED.to_owned(), json!(set.created.to_string()));
     let object = json!({
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
@@ -135,8 +149,13 @@ pub(crate) fn restore(d: &mut Draft<'_>) -> bool {
     let plain = PodTemplate::new(template.clone());
     let digest = annotation(TEMPLATE).unwrap_or_else(|| revision::template_digest(&plain));
     let revision = kept.get("revision").and_then(Value::as_u64).unwrap_or(0);
+    // One that was kept by an earlier release tells at least that it is not younger than this record.
+    let kept_at = kept.pointer("/metadata/creationTimestamp");
+    let created = annotation(CREATED).or_else(|| Some(kept_at?.as_str()?.to_owned()));
     let config = annotation(CONFIG).map(|record| (CONFIG, record));
-    let object = replica_set(d, (&name, &hash), (revision, &digest), template, config);
+    let records = config.into_iter().chain(created.map(|at| (CREATED, at)));
+    let records = records.chain([(WAS_STABLE, origin::YES.to_owned())]);
+    let object = replica_set(d, (&name, &hash), (revision, &digest), template, records);
     d.create(NewReplicaSet {
         name: name.clone(),
         hash,

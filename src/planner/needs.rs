@@ -42,6 +42,9 @@ pub fn needs(seen: &Observed) -> Vec<Need> {
         asks.push(Need::Fresh);
         asks.extend(kept::needs_when_gone(seen).filter(|_| seen.is_fresh));
     }
+    if kept::is_due(seen, canary) {
+        asks.extend(kept::needs_before_update(seen));
+    }
     asks.extend(runs::needs(seen, &sets));
     asks.extend(experiments::needs(seen, &sets));
     asks.extend(restart::needs(seen));

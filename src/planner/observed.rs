@@ -89,8 +89,8 @@ pub struct Outline {
     pub workload: Option<WorkloadKey>,
 }
 
-/// A ReplicaSet as the planner needs it. Of an old one at 0 only name, uid, version, hash, revision
-/// and creation are told; the rest is at its default.
+/// A ReplicaSet as the planner needs it. Of an old one at 0 only name, uid, version, hash, revision,
+/// creation and whether it was stable are told; the rest is at its default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplicaSetSeen {
     /// Name.
@@ -99,8 +99,10 @@ pub struct ReplicaSetSeen {
     pub uid: String,
     /// Version decided on.
     pub version: String,
-    /// When it was made.
+    /// When its version was made for the first time (see `origin`).
     pub created: Timestamp,
+    /// `serin.dev/was-stable`; absent on a ReplicaSet that the peer made (see `origin`).
+    pub was_stable: Option<bool>,
     /// Value of the label `rollouts-pod-template-hash`.
     pub hash: String,
     /// `rollout.argoproj.io/revision`, 0 when absent or unreadable.

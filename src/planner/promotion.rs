@@ -3,10 +3,10 @@
 
 use super::cursor;
 use super::draft::Draft;
-use super::fast_track;
 use super::first;
 use super::kept;
 use super::observed::ReplicaSetSeen;
+use super::origin;
 use super::plan::Event;
 use super::reasons;
 use super::revision::Sets;
@@ -51,8 +51,10 @@ pub(crate) fn is_full(d: &Draft<'_>, canary: &ReplicaSetSeen) -> bool {
 /// The version in spec is the stable one from now on.
 pub(crate) fn make_stable(d: &mut Draft<'_>, sets: &Sets<'_>, reason: &str) {
     kept::let_go(d, sets);
+    if let Some(former) = sets.stable {
+        origin::mark_stable(d, former);
+    }
     let canary = sets.canary;
-    fast_track::remember_former(d, canary);
     d.next.stable_rs = Some(canary.hash.clone());
     timing::promoted(d, sets);
     d.next.promote_full = None;

@@ -73,8 +73,19 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>, at: usize, ramp: &Ramp, 
         d.note(format!("ramp: weight {now} is kept for another {left}"));
         return;
     }
+    // A person cleared the pause that the gate's silence had led to: the gate is overridden.
+    let read = d.read();
+    let has_pause = read
+        .pause_conditions
+        .as_ref()
+        .is_some_and(|c| !c.is_empty());
+    let is_released = read.controller_pause == Some(true) && !has_pause;
+    if is_released {
+        cursor::override_hold(d);
+        cursor::clear_pause(d);
+    }
     match next {
-        Some(next) if gate_opens(d, sets) => put(d, next, None),
+        Some(next) if is_released || gate_opens(d, sets) => put(d, next, None),
         Some(_) => {}
         None => cursor::advance(d, at),
     }

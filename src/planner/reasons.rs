@@ -91,6 +91,8 @@ pub const WORKLOAD_RESTORED: &str = "WorkloadRestored";
 pub const WORKLOAD_KEPT: &str = "WorkloadKept";
 /// Event of ours: a stable ReplicaSet that somebody deleted is made again.
 pub const STABLE_RESTORED: &str = "StableRestored";
+/// Event of ours: the new version's ReplicaSet, which somebody deleted, is made again.
+pub const CANARY_RESTORED: &str = "CanaryRestored";
 /// Event of ours: a disruption budget, or a missing right, keeps a pod from being evicted.
 pub const EVICTION_REFUSED: &str = "EvictionRefused";
 /// Event: something failed that serin will try again.
@@ -136,7 +138,7 @@ pub fn action(reason: &str) -> &'static str {
         RS_ADOPTED => "Adopt",
         ROLLOUT_RESTARTED => "Restart",
         WORKLOAD_RESTORED => "Restore",
-        STABLE_RESTORED => "Restore",
+        STABLE_RESTORED | CANARY_RESTORED => "Restore",
         EVICTION_REFUSED => "Evict",
         r if r.starts_with("Experiment") || r.starts_with("Template") => "Experiment",
         r if r.starts_with("AnalysisRun") || r.starts_with("Metric") => "Analyze",

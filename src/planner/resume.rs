@@ -27,14 +27,17 @@ pub(super) fn refusal(status: &RolloutStatus) -> Option<&'static str> {
 
 /// Back to the step, on record; pods follow from the next turn on.
 pub(super) fn retry(d: &mut Draft<'_>) {
-    let read = d.read();
-    let serin = read.serin.as_ref();
-    let step = serin.and_then(|s| s.aborted_step);
-    let ramp = serin.and_then(|s| s.ramp.clone());
+    let step = d.read().serin.as_ref().and_then(|s| s.aborted_step);
     cursor::retry(d);
-    let steps = d.steps();
     let to = step.and_then(|s| usize::try_from(s).ok()).unwrap_or(0);
-    cursor::set_index(d, to.min(steps));
+    stand_at(d, to);
+}
+
+/// The cursor stands on a step whose pods are not there (any more): it is judged once they are.
+pub(crate) fn stand_at(d: &mut Draft<'_>, step: usize) {
+    let ramp = d.read().serin.as_ref().and_then(|s| s.ramp.clone());
+    let steps = d.steps();
+    cursor::set_index(d, step.min(steps));
     let serin = d.serin();
     serin.resuming = Some(true);
     serin.ramp = ramp.map(|level| crate::api::status::WeightLevel {

@@ -5,6 +5,7 @@ use super::command;
 use super::cursor;
 use super::draft::Draft;
 use super::observed::{Observed, ReplicaSetSeen};
+use super::origin;
 use super::plan::Event;
 use super::reasons;
 use super::revision::Sets;
@@ -27,7 +28,8 @@ pub(crate) fn is_older_than_stable(seen: &Observed, hash: &str) -> bool {
 }
 
 /// True when the version with this hash may come back without steps, pauses and analysis: it was
-/// made before the stable one, with fewer than `revisions` others made in between.
+/// made before the stable one, with fewer than `revisions` others made in between, and is not known
+/// to have been no good (the peer asks for its age alone).
 pub(crate) fn is_trusted(seen: &Observed, spec: &Spec, hash: &str) -> bool {
     let Some(window) = spec.rollback_window else {
         return false;
@@ -41,7 +43,8 @@ pub(crate) fn is_trusted(seen: &Observed, spec: &Spec, hash: &str) -> bool {
         .iter()
         .filter(|rs| new.created < rs.created && rs.created < stable.created)
         .count();
-    new.created < stable.created && u32::try_from(between).is_ok_and(|n| n < window)
+    let is_good = origin::may_be_good(&seen.rollout.status, new);
+    is_good && new.created < stable.created && u32::try_from(between).is_ok_and(|n| n < window)
 }
 
 /// Ends the steps of an update that may skip them, also where that shows only later (a retry, a

@@ -17,11 +17,12 @@ use super::reasons;
 use super::revision::{self, Found, Sets};
 use super::spec::Strategy;
 use super::{
-    blue_green, canary, config, fast_track, kept, restart, roles, services, status, workload,
+    blue_green, canary, config, fast_track, kept, lost, origin, restart, roles, services, status,
+    workload,
 };
 use crate::api::{
     API_VERSION, CONFIG, COPIED, DECISION, DESIRED_REPLICAS, POD_HASH_LABEL, REVISION,
-    REVISION_HISTORY, TEMPLATE,
+    REVISION_HISTORY, TEMPLATE, WAS_STABLE,
 };
 
 /// Decides one turn. Total: trouble is a condition, an event or a note.
@@ -143,6 +144,9 @@ fn found(d: &mut Draft<'_>, canary: &ReplicaSetSeen) {
     copies::keep(d, canary);
     default_replicas(d);
     roles::steer(d, &sets);
+    if kept::is_due(d.seen, canary) {
+        kept::keep(d);
+    }
     let read = d.read();
     let other_template = read.current_pod_hash.as_deref() != Some(canary.hash.as_str());
     // BlueGreen has no steps, and the peer writes that as an empty text.
@@ -274,7 +278,10 @@ fn create(d: &mut Draft<'_>) {
     };
     let config = record.map(|record| (CONFIG, record));
     let digest = &seen.rollout.template_digest;
-    let object = replica_set(d, (&name, &hash), (revision, digest), &template, config);
+    let records = config
+        .into_iter()
+        .chain([(WAS_STABLE, origin::NO.to_owned())]);
+    let object = replica_set(d, (&name, &hash), (revision, digest), &template, records);
     kept::keep(d);
     d.create(NewReplicaSet {
         name: name.clone(),
@@ -285,8 +292,16 @@ fn create(d: &mut Draft<'_>) {
     });
     default_replicas(d);
     annotate_revision(d, revision);
+    let made = format!("Created ReplicaSet {name} (revision {revision})");
+    d.event(Event::normal(reasons::NEW_RS_CREATED, made));
+    let is_again = lost::is_again(d, &hash);
+    if is_again && lost::go_on(d, &name, &hash) {
+        return;
+    }
     let is_lost = has_lost_it(d);
-    cursor::reset(d, &hash);
+    if !is_again {
+        cursor::reset(d, &hash);
+    }
     if is_lost {
         d.next.stable_rs = Some(hash.clone());
         let steps = d.steps();
@@ -301,8 +316,6 @@ fn create(d: &mut Draft<'_>) {
         &format!("Created new replica set {name:?}"),
         now,
     );
-    let text = format!("Created ReplicaSet {name} (revision {revision})");
-    d.event(Event::normal(reasons::NEW_RS_CREATED, text));
     status::started(d, revision);
 }
 
@@ -310,12 +323,7 @@ fn create(d: &mut Draft<'_>) {
 /// the stable one again, whatever hash another controller gave it.
 fn has_lost_it(d: &Draft<'_>) -> bool {
     let read = d.read();
-    let generation = d.seen.rollout.generation.to_string();
-    read.stable_rs.is_some()
-        && read.stable_rs == read.current_pod_hash
-        && read.observed_generation == Some(generation)
-        && d.spec.workload.is_none()
-        && !config::is_tracked(&d.seen.rollout)
+    read.stable_rs == read.current_pod_hash && lost::nothing_changed(d)
 }
 
 /// The name belongs to another template: the next hash covers the count of collisions.
@@ -332,7 +340,7 @@ pub(crate) fn replica_set(
     (name, hash): (&str, &str),
     (revision, digest): (u64, &str),
     template: &Value,
-    config: Option<(&'static str, String)>,
+    more: impl Iterator<Item = (&'static str, String)>,
 ) -> Value {
     let rollout = &d.seen.rollout;
     let (mut template, records) = roles::for_new(d.seen, d.spec, hash, template);
@@ -351,7 +359,7 @@ pub(crate) fn replica_set(
         (TEMPLATE, digest.to_owned()),
         (DECISION, d.decision()),
     ];
-    for (key, value) in own.into_iter().chain(records).chain(mark).chain(config) {
+    for (key, value) in own.into_iter().chain(records).chain(mark).chain(more) {
         annotations.insert(key.to_owned(), Value::String(value));
     }
     json!({

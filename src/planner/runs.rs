@@ -232,10 +232,13 @@ fn is_finished(run: &AnalysisRun) -> bool {
     )
 }
 
-/// True before the update's first pod: the moment to see that everything it refers to is there.
-fn is_untouched(seen: &Observed, sets: &Sets<'_>) -> bool {
+/// True before the first pod of an update, or of the very first version: the moment to see that
+/// everything it refers to is there.
+fn is_about_to_begin(seen: &Observed, sets: &Sets<'_>) -> bool {
     let read = &seen.rollout.status;
-    sets.canary.replicas == 0 && read.current_step_index.unwrap_or(0) == 0
+    let is_first = read.stable_rs.is_none();
+    let at_start = read.current_step_index.unwrap_or(0) == 0 && is_updating(seen, sets);
+    sets.canary.replicas == 0 && (is_first || at_start)
 }
 
 /// Every analysis of the spec, with the path of its templates.
@@ -291,7 +294,7 @@ pub(crate) fn needs(seen: &Observed, sets: &Sets<'_>) -> Vec<Need> {
         .filter(|w| run(seen, &w.name).is_none())
         .filter_map(|w| w.analysis)
         .collect();
-    if is_untouched(seen, sets) && is_updating(seen, sets) {
+    if is_about_to_begin(seen, sets) {
         analyses.extend(
             references(spec)
                 .into_iter()
@@ -370,9 +373,6 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
     end_unwanted(d, &wanted);
     show_the_end(d, &wanted);
     experiments::end_unwanted(d, sets);
-    if is_untouched(seen, sets) && is_updating(seen, sets) {
-        check_references(d);
-    }
     // Nothing to judge, and nobody to ask about: runs that are there go on, none begins.
     let is_not_begun = d.freeze.is_some() && sets.canary.replicas == 0;
     if d.spec.replicas == 0 {
@@ -432,12 +432,18 @@ fn holds_first(d: &Draft<'_>, want: &Wanted<'_>) -> bool {
     phase(run) == "Successful" || (is_endless && metrics > 0 && right >= metrics)
 }
 
-/// Faults of the templates that the spec names, before anything is started (L29).
-fn check_references(d: &mut Draft<'_>) {
+/// Faults of the templates that the spec names, before anything is started (L29): an update, or the
+/// very first version.
+pub(crate) fn check_references(d: &mut Draft<'_>, sets: &Sets<'_>) {
+    if !is_about_to_begin(d.seen, sets) {
+        return;
+    }
     let spec = d.spec;
     for (path, analysis, is_step) in references(spec) {
         let found = closure(d.seen, analysis);
-        d.faults.extend(template_faults(&path, &found, is_step));
+        let faults = template_faults(&path, &found, is_step);
+        let is_whole = faults.is_empty() && found.unknown.is_empty();
+        d.faults.extend(faults);
         let object = owner(d);
         // What the status will say when the time comes is not known yet.
         let absent = asked_fields(analysis, &found).filter(|(_, asked)| {
@@ -447,6 +453,13 @@ fn check_references(d: &mut Draft<'_>) {
             let why = format!("args.{name} was not resolved: the Rollout has no field {asked}");
             Fault::invalid(&path, "", why)
         }));
+        // Arguments too: a run that cannot be made must not be found out when its step is reached.
+        if is_whole && !found.templates.is_empty() {
+            let templates: Vec<_> = found.templates.into_iter().map(|(_, t)| t).collect();
+            let told = template::check(&templates, analysis).into_iter();
+            d.faults
+                .extend(told.map(|m| Fault::invalid(&path, "{…}", m)));
+        }
     }
     if !d.faults.is_empty() {
         d.wake.at(after(d.now(), 20));
@@ -850,6 +863,7 @@ pub(crate) fn inconclusive(d: &mut Draft<'_>, reason: &str) -> bool {
     if !waits && read.controller_pause == Some(true) {
         d.next.controller_pause = None;
         cursor::next_attempt(d);
+        cursor::pass_pause(d);
         return true;
     }
     cursor::enter_pause(d, reason);

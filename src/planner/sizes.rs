@@ -2,6 +2,7 @@
 
 use super::draft::Draft;
 use super::observed::ReplicaSetSeen;
+use super::origin;
 use super::plan::Event;
 use super::reasons;
 use super::replicas::Size;
@@ -22,6 +23,7 @@ pub(crate) fn resize(d: &mut Draft<'_>, rs: &ReplicaSetSeen, replicas: u32) {
         return;
     }
     d.scale(rs, replicas);
+    origin::mark_stable(d, rs);
     if replicas == 0 && rs.scale_down_deadline.is_some() {
         d.unannotate(rs, SCALE_DOWN_DEADLINE);
     }

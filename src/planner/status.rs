@@ -392,7 +392,13 @@ fn healthy_lost(d: &mut Draft<'_>, now: &Time) {
 /// of a single fault is the one that existing clients know.
 pub(crate) fn invalid(seen: &Observed, faults: &[Fault]) -> Plan {
     let mut next = (*seen.rollout.status).clone();
-    let message = invalid_message(&seen.rollout.name, faults);
+    let mut message = invalid_message(&seen.rollout.name, faults);
+    // Nothing is done with a spec that cannot be read, and whoever commands shall know it.
+    let waiting = command::waiting(&seen.rollout.annotations);
+    if seen.rollout.spec.is_err() && !waiting.is_empty() {
+        let waiting = waiting.join(", ");
+        message.push_str(&format!("; {waiting} waits until the spec is valid"));
+    }
     let now = whole_seconds(seen.now);
     let generation = seen.rollout.generation;
     let reason = reasons::INVALID_SPEC;

@@ -10,14 +10,14 @@ use super::draft::Draft;
 use super::observed::{Need, Observed, ReplicaSetSeen};
 use super::plan::{Event, PatchWorkload};
 use super::revision::{self, Sets};
-use super::{reasons, roles, workload};
+use super::{origin, reasons, roles, workload};
 use crate::api::UNDO;
 use crate::api::patch::to_merge_patch;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Request {
-    /// `None` for the newest one besides the current one.
+    /// `None` for the newest one besides the current one that was ever stable.
     revision: Option<u64>,
     is_fast: bool,
 }
@@ -48,10 +48,16 @@ fn target(seen: &Observed, request: Request) -> Result<&ReplicaSetSeen, String> 
     known.sort_by_key(|rs| rs.revision);
     let is_current = |rs: &ReplicaSetSeen| Some(rs.hash.as_str()) == current;
     let Some(number) = request.revision else {
-        let others = known.iter().rev().find(|rs| !is_current(rs));
-        return others
-            .copied()
-            .ok_or_else(|| "there is no other revision to go back to".to_owned());
+        let others = || known.iter().rev().filter(|rs| !is_current(rs));
+        let status = &seen.rollout.status;
+        let good = others().find(|rs| origin::may_be_good(status, rs));
+        return good.copied().ok_or_else(|| match others().next() {
+            Some(rs) => format!(
+                "no other revision was ever stable; to go to one that was not, name it: serin.dev/undo={}",
+                rs.revision
+            ),
+            None => "there is no other revision to go back to".to_owned(),
+        });
     };
     match known.iter().find(|rs| rs.revision == number) {
         Some(rs) if is_current(rs) => Err(format!("revision {number} is the current one already")),

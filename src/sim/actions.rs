@@ -186,7 +186,7 @@ impl World<'_> {
                 let template = self.cluster.template();
                 let patch = image_patch(template.unwrap_or_default().value(), &image);
                 if self.cluster.workload.is_some() {
-                    self.cluster.patch_workload(&patch);
+                    self.cluster.patch_workload_template(&patch);
                     self.look_soon(now);
                 } else {
                     self.patch(name, &patch);

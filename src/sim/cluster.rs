@@ -19,6 +19,7 @@ use crate::planner::config::{self, ConfigKey, Contents};
 use crate::planner::freeze::Window;
 use crate::planner::lower;
 use crate::planner::observed::{ReplicaSetSeen, RolloutSeen, ServiceSeen, TemplateRef};
+use crate::planner::origin;
 use crate::planner::plan::{
     NewReplicaSet, Outcome, ReplicaSetPatch, ServicePatch, StatusWrite, Write,
 };
@@ -408,6 +409,16 @@ impl Cluster {
         }
     }
 
+    /// A merge patch `{"spec": {"template": …}}` of the workload's template, wherever its kind has it.
+    pub fn patch_workload_template(&mut self, patch: &Value) {
+        let kind = self.workload.as_ref().and_then(|w| w.get("kind")?.as_str());
+        let is_bare = kind == Some(WorkloadKind::PodTemplate.name());
+        match patch.pointer("/spec/template") {
+            Some(template) if is_bare => self.patch_workload(&json!({ "template": template })),
+            Some(_) | None => self.patch_workload(patch),
+        }
+    }
+
     /// A merge patch of the workload's spec, which its controller carries out at once.
     pub fn patch_workload(&mut self, patch: &Value) {
         let version = self.next_version();
@@ -697,6 +708,7 @@ impl ReplicaSet {
             uid,
             version: String::new(),
             created: now,
+            was_stable: None,
             hash: labels.get(api::POD_HASH_LABEL).cloned().unwrap_or_default(),
             revision: 0,
             revision_history: None,
@@ -771,6 +783,8 @@ fn read_annotations(seen: &mut ReplicaSetSeen, annotations: &BTreeMap<String, St
     seen.injected = get(api::INJECTED).cloned();
     seen.copied = get(api::COPIED).cloned();
     seen.config = get(api::CONFIG).cloned();
+    seen.created = origin::created(get(api::CREATED).map(String::as_str), seen.created);
+    seen.was_stable = origin::was_stable(get(api::WAS_STABLE).map(String::as_str));
 }
 
 /// Reads and lowers an object as the shell does when it arrives.

@@ -396,7 +396,9 @@ fn forget(value: &mut Value, names: &[&str]) {
             items.retain(|i| {
                 // Columns and rules that speak of what is taken away.
                 let texts = ["jsonPath", "rule"].map(|key| i[key].as_str().unwrap_or_default());
-                !names.iter().any(|n| texts.iter().any(|text| text.contains(n)))
+                !names
+                    .iter()
+                    .any(|n| texts.iter().any(|text| text.contains(n)))
             });
             items.iter_mut().for_each(|v| forget(v, names));
         }

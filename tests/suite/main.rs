@@ -40,6 +40,7 @@ mod live_lease;
 mod live_pods;
 mod live_rights;
 mod live_slo;
+mod live_whole_life;
 mod live_workload;
 mod osps;
 mod pipelines;

@@ -13,6 +13,7 @@ use crate::api::analysis::{
     AnalysisRunMetadata, AnalysisRunSpec, AnalysisTemplateSpec, Argument, DryRun,
     MeasurementRetention, Metric,
 };
+use crate::api::canary::RolloutAnalysis;
 
 /// What a caller knows of a template.
 #[derive(Clone, Debug)]
@@ -134,6 +135,41 @@ pub fn run_name(rollout: &str, hash: &str, revision: u64, what: &str, attempt: u
         name.push_str(&format!(".{attempt}"));
     }
     name
+}
+
+/// What keeps a run from being built of these templates, before it is time to build it (L29, L34–L37).
+/// What is looked up in the Rollout or in a field of it has a value by then.
+pub fn check(templates: &[Arc<AnalysisTemplateSpec>], analysis: &RolloutAnalysis) -> Vec<String> {
+    let stand_in = || Some("…".to_owned());
+    let with_fields = |template: &Arc<AnalysisTemplateSpec>| {
+        let mut template = AnalysisTemplateSpec::clone(template);
+        for arg in template.args.iter_mut().flatten() {
+            let is_field = arg
+                .value_from
+                .as_ref()
+                .is_some_and(|f| f.field_ref.is_some());
+            if is_field && arg.value.is_none() {
+                arg.value = stand_in();
+                arg.value_from = None;
+            }
+        }
+        Arc::new(template)
+    };
+    let args = analysis.args.iter().flatten();
+    let request = RunRequest {
+        templates: templates.iter().map(with_fields).collect(),
+        args: args
+            .map(|arg| Argument {
+                name: arg.name.clone(),
+                value: arg.value.clone().or_else(stand_in),
+                value_from: None,
+            })
+            .collect(),
+        dry_run: analysis.dry_run.clone().unwrap_or_default(),
+        measurement_retention: analysis.measurement_retention.clone().unwrap_or_default(),
+        ..RunRequest::default()
+    };
+    build_run(&request).err().unwrap_or_default()
 }
 
 /// Builds a run, or tells every reason why it cannot be built.

@@ -292,6 +292,7 @@ fn set(name: &str, hash: &str, version: &str) -> ReplicaSetSeen {
         injected: None,
         copied: None,
         config: None,
+        was_stable: None,
         is_deleting: false,
         replicas: 0,
         min_ready_seconds: 0,

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::api::Rollout;
 use crate::api::analysis::AnalysisTemplateSpec;
 use crate::api::canary::{CanaryStep, RolloutAnalysis};
-use crate::planner::analysis::template::{self, Found, RunRequest, build_run};
+use crate::planner::analysis::template::{self, Found};
 use crate::planner::fault::Fault;
 use crate::planner::observed::{ServiceSeen, TemplateRef};
 use crate::planner::services::misfits;
@@ -333,23 +333,7 @@ fn check_analysis(
     if !found.unknown.is_empty() || found.templates.is_empty() {
         return;
     }
-    let args = analysis.args.iter().flatten();
-    let request = RunRequest {
-        templates: found.templates.into_iter().map(|(_, spec)| spec).collect(),
-        args: args
-            .map(|arg| crate::api::Argument {
-                name: arg.name.clone(),
-                // What is looked up in the Rollout has a value by then.
-                value: arg.value.clone().or(Some("…".to_owned())),
-                value_from: None,
-            })
-            .collect(),
-        dry_run: analysis.dry_run.clone().unwrap_or_default(),
-        measurement_retention: analysis.measurement_retention.clone().unwrap_or_default(),
-        ..RunRequest::default()
-    };
-    if let Err(messages) = build_run(&request) {
-        let told = messages.into_iter();
-        faults.extend(told.map(|m| Fault::invalid(&at, "{…}", m)));
-    }
+    let templates: Vec<_> = found.templates.into_iter().map(|(_, spec)| spec).collect();
+    let told = template::check(&templates, analysis).into_iter();
+    faults.extend(told.map(|m| Fault::invalid(&at, "{…}", m)));
 }

@@ -6,14 +6,16 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::analysis::AnalysisTemplateSpec;
-use crate::api::{PROMOTE, PodTemplate, Rollout, RolloutStatus, SCALE_DOWN_DEADLINE};
+use crate::api::{CREATED, PROMOTE, PodTemplate, Rollout, RolloutStatus, SCALE_DOWN_DEADLINE};
 use crate::planner::freeze::Window;
 use crate::planner::observed::{Answers, Named, Need, RolloutSeen, ServiceSeen, TemplateRef};
 use crate::planner::plan::{Effect, Outcome, Write};
 use crate::planner::turn::Turn;
 
 mod asked;
+mod clients;
 mod lost;
+mod lost_sets;
 mod undo;
 
 /// One Rollout, its ReplicaSets, and a clock.
@@ -37,6 +39,8 @@ struct World {
     failures: Vec<String>,
     freezes: Arc<Vec<Arc<Window>>>,
     services: Vec<ServiceSeen>,
+    /// What was kept of stable versions, by name.
+    kept: std::collections::BTreeMap<String, Arc<Value>>,
     runs: Vec<Arc<crate::api::AnalysisRun>>,
     experiments: Vec<Arc<crate::api::Experiment>>,
     /// Analysis templates by name.
@@ -45,6 +49,8 @@ struct World {
     foreign: std::collections::BTreeMap<String, Named>,
     /// Why the API server makes no ReplicaSet.
     no_creates: Option<String>,
+    /// Analysis templates that are there.
+    known: Vec<&'static str>,
 }
 
 mod blue_green;
@@ -84,11 +90,13 @@ fn world(replicas: u32, steps: Value) -> World {
         failures: vec![],
         freezes: Arc::default(),
         services: vec![],
+        kept: Default::default(),
         runs: vec![],
         experiments: vec![],
         analyses: Default::default(),
         foreign: Default::default(),
         no_creates: None,
+        known: vec![],
     }
 }
 
@@ -103,9 +111,12 @@ impl World {
             answers: Answers {
                 template: self.rollout.spec.template.clone(),
                 replica_set_templates: self.stored.clone(),
-                kept: Some(None),
+                kept: Some(self.kept_of_stable()),
                 object: serde_json::to_value(&self.rollout).ok().map(Arc::new),
-                analysis_templates: self.analyses(),
+                analysis_templates: {
+                    let known = self.known.iter().map(|name| template(name));
+                    self.analyses().into_iter().chain(known).collect()
+                },
                 named: self
                     .foreign
                     .iter()
@@ -144,6 +155,11 @@ impl World {
             .find(|run| run.metadata.name.as_deref() == Some(name));
         let run = Arc::make_mut(run.unwrap_or_else(|| panic!("there is no run {name}")));
         run.status = serde_json::from_value(json!({"phase": phase, "message": message})).unwrap();
+    }
+
+    fn kept_of_stable(&self) -> Option<Arc<Value>> {
+        let hash = self.status().stable_rs?;
+        self.kept.get(&format!("web-{hash}")).cloned()
     }
 
     fn bump(&mut self) -> String {
@@ -219,11 +235,13 @@ impl World {
                 }
                 self.stored.insert(set.name.clone(), stored.into());
                 let version = self.bump();
+                let made = Timestamp::from_second(self.now).unwrap();
+                let note = |key: &str| set.object["metadata"]["annotations"][key].as_str();
                 self.sets.push(ReplicaSetSeen {
                     name: set.name.clone(),
                     uid: format!("uid-{}", set.name),
                     version: version.clone(),
-                    created: Timestamp::from_second(self.now).unwrap(),
+                    created: origin::created(note(CREATED), made),
                     hash: set.hash.clone(),
                     revision: set.revision,
                     revision_history: None,
@@ -234,6 +252,7 @@ impl World {
                     injected: None,
                     copied: None,
                     config: None,
+                    was_stable: origin::was_stable(note(WAS_STABLE)),
                     is_deleting: false,
                     replicas: 0,
                     min_ready_seconds: 0,
@@ -265,6 +284,9 @@ impl World {
                 }
                 if let Some(Some(n)) = patch.annotations.get(DESIRED_REPLICAS) {
                     rs.desired_replicas = n.parse().ok();
+                }
+                if let Some(text) = patch.annotations.get(WAS_STABLE) {
+                    rs.was_stable = origin::was_stable(text.as_deref());
                 }
                 if let Some(end) = patch.annotations.get(SCALE_DOWN_DEADLINE) {
                     rs.scale_down_deadline = end.as_ref().map(|t| t.parse().unwrap());
@@ -359,9 +381,22 @@ impl World {
                     version: String::new(),
                 }
             }
-            Write::KeepTemplate(_) | Write::DropTemplate(_) => Outcome::Done {
-                version: String::new(),
-            },
+            Write::KeepTemplate(kept) => {
+                if self.kept.contains_key(&kept.name) {
+                    return Outcome::Exists;
+                }
+                self.kept
+                    .insert(kept.name.clone(), Arc::clone(&kept.object));
+                Outcome::Done {
+                    version: String::new(),
+                }
+            }
+            Write::DropTemplate(name) => {
+                self.kept.remove(name);
+                Outcome::Done {
+                    version: String::new(),
+                }
+            }
             Write::CreateConfig(_)
             | Write::DeleteConfig(_)
             | Write::ScaleWorkload(_)
@@ -471,6 +506,24 @@ impl World {
         let c = status.conditions.iter().find(|c| c.type_ == type_).unwrap();
         (c.status.clone(), c.reason.clone().unwrap_or_default())
     }
+}
+
+/// A template that measures once; `asks` wants an argument, and `absent` is not there.
+fn template(name: &str) -> (TemplateRef, Option<Arc<AnalysisTemplateSpec>>) {
+    let args = if name == "asks" {
+        json!([{"name": "limit"}])
+    } else {
+        json!([])
+    };
+    let spec = json!({"args": args, "metrics": [{"name": "m", "count": 1, "provider": {
+        "prometheus": {"address": "http://prometheus:9090", "query": "q"},
+    }}]});
+    let spec = if name == "absent" { json!(null) } else { spec };
+    let name = TemplateRef {
+        name: name.to_owned(),
+        is_cluster: false,
+    };
+    (name, serde_json::from_value(spec).ok())
 }
 
 fn pair(a: &str, b: &str) -> (String, String) {
@@ -816,6 +869,8 @@ fn a_stable_set_that_is_gone_promotes_nothing() {
     );
     w.sets.remove(0);
     w.templates.remove(0);
+    // Nor was anything kept of it.
+    w.kept.clear();
     w.annotate(PROMOTE, "true");
     w.settle();
     assert_ne!(w.status().stable_rs, w.status().current_pod_hash);

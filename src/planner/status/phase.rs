@@ -1,6 +1,7 @@
 //! Phase and message, in the order of the contract (A17).
 
 use super::is_complete;
+use crate::planner::cursor;
 use crate::planner::draft::Draft;
 use crate::planner::first;
 use crate::planner::reasons;
@@ -62,6 +63,15 @@ fn judge(d: &Draft<'_>, sets: &Sets<'_>) -> (&'static str, String) {
             || reason == reasons::DEADLINE_EXCEEDED
         {
             let message = c.message.as_deref().unwrap_or_default();
+            let is_held =
+                reason == reasons::ROLLOUT_ABORTED && d.spec.paused && sets.canary.replicas > 0;
+            if is_held {
+                let held = cursor::HELD_BY_PAUSED;
+                return (
+                    reasons::PHASE_DEGRADED,
+                    format!("{reason}: {message}; {held}"),
+                );
+            }
             return (reasons::PHASE_DEGRADED, format!("{reason}: {message}"));
         }
     }

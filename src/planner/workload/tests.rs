@@ -88,6 +88,7 @@ fn observed(case: &Case) -> Observed {
         injected: None,
         copied: None,
         config: None,
+        was_stable: None,
         is_deleting: false,
         replicas: case.size,
         min_ready_seconds: 0,

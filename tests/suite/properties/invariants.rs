@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use serin::api::{LAST_COMMAND, RolloutStatus};
+use serin::api::{LAST_COMMAND, OVERRIDE_FREEZE, RolloutStatus};
 use serin::planner::observed::Observed;
 use serin::planner::plan::{Outcome, Plan, ReplicaSetPatch, ServicePatch, StatusWrite, Write};
 use serin::planner::plan_rollout;
@@ -22,6 +22,8 @@ pub struct Findings {
     pub writes: u32,
     pub turns: u32,
     pub creates: BTreeMap<String, u32>,
+    /// Names under which a stable version's template was kept.
+    pub kept: BTreeSet<String>,
 }
 
 /// Looks on; what it finds is shared with the test.
@@ -29,6 +31,10 @@ pub struct Guard {
     pub findings: Rc<RefCell<Findings>>,
     /// Commands whose effect was recorded.
     acted: BTreeSet<String>,
+    /// When each version was made for the first time, by pod hash: told by nobody, only looked at.
+    made: BTreeMap<String, Timestamp>,
+    /// Versions that were the stable one at some time.
+    proven: BTreeSet<String>,
     /// Constancy is asked of every so many turns: it plans three times more.
     every: u32,
 }
@@ -125,6 +131,8 @@ impl Guard {
             Self {
                 findings: Rc::clone(&findings),
                 acted: BTreeSet::new(),
+                made: BTreeMap::new(),
+                proven: BTreeSet::new(),
                 every,
             },
             findings,
@@ -146,6 +154,10 @@ impl Watcher for Guard {
             findings.turns += 1;
             findings.turns
         };
+        for set in &seen.replica_sets {
+            self.made.entry(set.hash.clone()).or_insert(set.created);
+        }
+        self.proven.extend(seen.rollout.status.stable_rs.clone());
         if turns > 20_000 {
             self.breach(seen.now, "I-19: more than 20000 turns: a hot loop".into());
         }
@@ -181,11 +193,20 @@ impl Watcher for Guard {
             Write::EvictPod { name, .. } => self.evicted(world, name, seen, before),
             Write::DeleteReplicaSet { name, .. } => self.deleted(world, name, seen),
             Write::Status(write) => self.status(world, write, seen),
-            Write::CreateReplicaSet(new) => self.created(world.now, &new.name),
+            Write::CreateReplicaSet(new) => {
+                // A stable version that is made again is no younger; any other begins anew.
+                if seen.rollout.status.stable_rs.as_ref() != Some(&new.hash) {
+                    self.made.insert(new.hash.clone(), world.now);
+                }
+                self.created(world.now, &new.name);
+            }
             Write::CreateRun(run) => {
                 self.created(world.now, run.metadata.name.as_deref().unwrap_or_default());
             }
             Write::PatchService(patch) => self.switched(world, patch, seen),
+            Write::KeepTemplate(kept) => {
+                self.findings.borrow_mut().kept.insert(kept.name.clone());
+            }
             Write::CreateExperiment(experiment) => {
                 let name = experiment.metadata.name.as_deref();
                 self.created(world.now, name.unwrap_or_default());
@@ -195,7 +216,6 @@ impl Watcher for Guard {
             | Write::TerminateExperiment { .. }
             | Write::DeleteExperiment { .. } => {}
             Write::PatchRollout { .. }
-            | Write::KeepTemplate(_)
             | Write::DropTemplate(_)
             | Write::CreateConfig(_)
             | Write::DeleteConfig(_)
@@ -435,12 +455,14 @@ impl Guard {
         {
             self.breach(world.now, format!("I-08: command {id} is acted on twice"));
         }
-        let retried = after.serin.as_ref().and_then(|serin| serin.attempt)
-            != before.serin.as_ref().and_then(|serin| serin.attempt);
+        let retried = commanded(before, after) && is_last(seen, &["retry"]);
         let same = before.current_pod_hash == after.current_pod_hash
             && before.current_step_hash == after.current_step_hash;
         let is_stable = after.stable_rs == after.current_pod_hash;
+        // A client's abort is on record with its time; until then it is the newest word there is.
+        let is_new = before.abort == Some(true) && before.aborted_at.is_none();
         let overruled = before.promote_full == Some(true) || after.promote_full == Some(true);
+        let overruled = overruled && !is_new;
         if before.abort == Some(true)
             && after.abort != Some(true)
             && same
@@ -453,6 +475,17 @@ impl Guard {
                 "I-07: an abort is taken back by nobody's word".into(),
             );
         }
+    }
+
+    /// The version in spec was made before the stable one, and was stable once. What the guard itself
+    /// has seen counts, not what ReplicaSets say of themselves.
+    fn is_way_back(&self, status: &RolloutStatus) -> bool {
+        let (Some(current), Some(stable)) = (&status.current_pod_hash, &status.stable_rs) else {
+            return false;
+        };
+        let made = |hash: &String| self.made.get(hash);
+        let is_older = matches!((made(current), made(stable)), (Some(a), Some(b)) if a < b);
+        is_older && self.proven.contains(current)
     }
 
     /// A freeze: no step ends and nothing is promoted, unless a person said so in full.
@@ -468,16 +501,17 @@ impl Guard {
             .freezes
             .iter()
             .filter(|w| w.is_for(&rollout.namespace, &rollout.name, &rollout.labels));
-        let overruled = before.promote_full == Some(true) || after.promote_full == Some(true);
+        let has_leave = |status: &RolloutStatus| {
+            let serin = status.serin.as_ref();
+            serin.is_some_and(|s| s.freeze_override.is_some())
+        };
+        let overruled = before.promote_full == Some(true)
+            || after.promote_full == Some(true)
+            || has_leave(before);
         let same = before.current_pod_hash == after.current_pod_hash
             && before.current_step_hash == after.current_step_hash;
         let is_update = before.stable_rs.is_some() && before.stable_rs != before.current_pod_hash;
-        let created = |hash: &Option<String>| {
-            let sets = seen.replica_sets.iter();
-            let mut found = sets.filter(|s| Some(&s.hash) == hash.as_ref());
-            found.next().map(|s| s.created)
-        };
-        let is_rollback = created(&before.current_pod_hash) < created(&before.stable_rs);
+        let is_rollback = self.is_way_back(before);
         // A person's retry=step puts the cursor back where it was; pods wait for the end of the freeze.
         let is_retried = before.abort == Some(true);
         if overruled
@@ -520,20 +554,13 @@ impl Guard {
         }
         let steps = spec.steps().len() as i64;
         let ours = before.serin.as_ref().and_then(|serin| serin.step);
-        let commanded = after
-            .serin
-            .as_ref()
-            .and_then(|serin| serin.command.as_ref())
-            != before
-                .serin
-                .as_ref()
-                .and_then(|serin| serin.command.as_ref());
+        let commanded = commanded(before, after);
         let is_foreign = ours.is_some_and(|ours| ours != from);
         let is_abort = after.abort == Some(true) && to == 0;
         let is_retry = before.abort == Some(true) || before.aborted_at.is_some();
         let aborted_at = before.serin.as_ref().and_then(|serin| serin.aborted_step);
         let is_resumed = is_retry && commanded && Some(to) == aborted_at;
-        let is_trusted = to == steps && spec.rollback_window.is_some() && is_older(seen);
+        let is_trusted = to == steps && spec.rollback_window.is_some() && self.is_way_back(before);
         let is_end = to == steps
             && (before.promote_full == Some(true) || after.stable_rs == after.current_pod_hash);
         if to == from + 1 && !is_end && !is_resumed && !is_trusted {
@@ -759,15 +786,16 @@ fn weight(status: &RolloutStatus, spec: &Spec) -> u32 {
     weights.next().unwrap_or(0)
 }
 
-/// The version in spec was made before the stable one.
-fn is_older(seen: &Observed) -> bool {
-    let status = &seen.rollout.status;
-    let of = |hash: &Option<String>| {
-        let mut sets = seen.replica_sets.iter();
-        sets.find(|set| Some(&set.hash) == hash.as_ref())
-            .map(|set| set.created)
-    };
-    of(&status.current_pod_hash) < of(&status.stable_rs)
+/// A command's effect is recorded by this change.
+fn commanded(before: &RolloutStatus, after: &RolloutStatus) -> bool {
+    let id = |status: &RolloutStatus| status.serin.as_ref().and_then(|s| s.command.clone());
+    id(before) != id(after)
+}
+
+/// The last command is one of these.
+fn is_last(seen: &Observed, verbs: &[&str]) -> bool {
+    let last = serin::planner::command::last(&seen.rollout.annotations);
+    last.is_some_and(|last| verbs.contains(&last.verb.as_str()))
 }
 
 /// What must hold when the story is over and everything is mended.
@@ -848,7 +876,9 @@ pub fn settled(world: &World<'_>) -> Vec<String> {
         ));
     }
     for name in rollout.seen.annotations.keys() {
-        if name.starts_with("serin.dev/") && name != LAST_COMMAND {
+        // An override waits for the next update.
+        let waits = name == OVERRIDE_FREEZE && status.stable_rs == status.current_pod_hash;
+        if name.starts_with("serin.dev/") && name != LAST_COMMAND && !waits {
             breaches.push(format!("I-08: command {name} was never taken"));
         }
     }

@@ -8,8 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use serin::api::OVERRIDE_FREEZE;
+use serin::api::analysis::AnalysisTemplateSpec;
 use serin::planner::freeze::Window;
-use serin::planner::observed::ServiceSeen;
+use serin::planner::observed::{ServiceSeen, TemplateRef};
 use serin::sim::clock::epoch;
 use serin::sim::event::Kind;
 use serin::sim::manifests::Manifests;
@@ -52,6 +54,8 @@ pub enum Step {
     Weight(u32),
     Pause(u32),
     Wait,
+    /// An analysis with a template of its own.
+    Analysis,
     /// A pause that aborts after so many seconds.
     WaitAtMost(u32),
     /// Up to all by so many percent every so many seconds; by a factor where it is true.
@@ -94,8 +98,15 @@ pub fn any() -> impl Strategy<Value = Scenario> {
         if is_changed {
             script.extend(changes);
         }
+        // One restart a story: the count of a pod that has just come back may be late.
+        let mut restarts = 0;
+        script.retain(|(_, verb)| {
+            restarts += u32::from(*verb == Verb::Restart);
+            *verb != Verb::Restart || restarts == 1
+        });
         if blue_green.is_some() || is_changed {
-            script.retain(|(_, verb)| !matches!(verb, Verb::Steps(_)));
+            // A lost ReplicaSet of blueGreen has rules of its own.
+            script.retain(|(_, verb)| !matches!(verb, Verb::Steps(_) | Verb::Lose(_)));
         }
         Scenario {
             replicas,
@@ -136,6 +147,9 @@ fn extra() -> impl Strategy<Value = Value> {
             "stableMetadata": {"labels": {"role": "stable"}},
             "antiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {}},
         })),
+        1 => (0_usize..3).prop_map(|step| json!({"analysis": {
+            "templates": [{"templateName": "endless"}], "startingStep": step,
+        }})),
     ]
 }
 
@@ -143,7 +157,10 @@ fn blue_green() -> impl Strategy<Value = Value> {
     let sizes = prop_oneof![2 => Just(None), 1 => (1_u32..4).prop_map(Some)];
     (prop::bool::ANY, 0_u32..20, sizes, 0_u32..40, 1_u32..40).prop_map(
         |(auto, seconds, size, delay, abort_delay)| {
+            let judged = |is: bool| is.then(|| json!({"templates": [{"templateName": "finite"}]}));
             json!({
+                "prePromotionAnalysis": judged(delay % 4 == 1),
+                "postPromotionAnalysis": judged(delay % 5 == 1),
                 "activeService": "live", "previewService": "next",
                 "autoPromotionEnabled": auto, "autoPromotionSeconds": seconds,
                 "previewReplicaCount": size,
@@ -183,6 +200,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (0_u32..=100).prop_map(Step::Weight),
         4 => (0_u32..25).prop_map(Step::Pause),
         2 => Just(Step::Wait),
+        1 => Just(Step::Analysis),
         1 => (5_u32..90).prop_map(Step::WaitAtMost),
         2 => (5_u32..50, 1_u32..12, any_bool()).prop_map(|(by, every, times)| Step::Ramp(by, every, times)),
     ]
@@ -217,6 +235,8 @@ fn verb() -> impl Strategy<Value = Verb> {
             version: "v1".into(),
             how: Behaviour { readiness, startup: 1_000, ..Behaviour::default() },
         }),
+        2 => version().prop_map(Verb::Lose),
+        1 => Just(Verb::Annotate(override_freeze())),
         1 => Just(Verb::Pause),
         1 => Just(Verb::Resume),
         2 => Just(Verb::Restart),
@@ -241,6 +261,28 @@ fn verb() -> impl Strategy<Value = Verb> {
     ]
 }
 
+fn override_freeze() -> serde_json::Map<String, Value> {
+    let reason = json!("a fix that cannot wait");
+    [(OVERRIDE_FREEZE.to_owned(), reason)].into_iter().collect()
+}
+
+/// Analyses of the same metric as the gate's: one that ends, and one that does not.
+fn templates() -> BTreeMap<TemplateRef, AnalysisTemplateSpec> {
+    let of = |name: &str, count: Value| {
+        let spec = json!({"metrics": [{
+            "name": "load", "interval": "5s", "count": count, "failureLimit": 1,
+            "successCondition": "result[0] <= 1",
+            "provider": {"prometheus": {"address": "http://prometheus:9090", "query": "load"}},
+        }]});
+        let name = TemplateRef {
+            name: name.to_owned(),
+            is_cluster: false,
+        };
+        (name, serde_json::from_value(spec).unwrap())
+    };
+    [of("finite", json!(3)), of("endless", Value::Null)].into()
+}
+
 fn any_bool() -> impl Strategy<Value = bool> {
     prop_oneof![Just(true), Just(false)]
 }
@@ -250,6 +292,7 @@ pub fn steps_json(steps: &[Step]) -> Value {
         Step::Weight(weight) => json!({ "setWeight": weight }),
         Step::Pause(seconds) => json!({ "pause": { "duration": seconds } }),
         Step::Wait => json!({ "pause": {} }),
+        Step::Analysis => json!({ "analysis": { "templates": [{ "templateName": "finite" }] } }),
         Step::WaitAtMost(seconds) => json!({ "pause": { "timeout": format!("{seconds}s") } }),
         Step::Ramp(by, every, false) => {
             json!({ "ramp": { "from": by.min(&99), "by": by, "every": format!("{every}s") } })
@@ -285,6 +328,18 @@ impl Scenario {
             window: None,
             freeze: None,
             has_services: false,
+        }
+    }
+
+    /// A plain story of the blueGreen strategy.
+    pub fn blue_green(more: Value) -> Self {
+        let mut blue_green = json!({
+            "activeService": "live", "previewService": "next", "scaleDownDelaySeconds": 5,
+        });
+        serin::api::patch::apply_merge_patch(&mut blue_green, &more);
+        Self {
+            blue_green: Some(blue_green),
+            ..Self::plain(3, &[])
         }
     }
 
@@ -395,6 +450,7 @@ impl Scenario {
             manifests: Manifests {
                 freezes: self.windows(),
                 services: ["live", "next", "old", "new"].map(service).to_vec(),
+                templates: templates(),
                 ..Manifests::default()
             },
             versions: vec![

@@ -153,7 +153,8 @@ fn a_gradual_rollback_goes_down_in_steps() {
     let fields = json!({"gradualRollback": {"by": 25, "every": "1m"}});
     let mut w = updating_with(8, json!([{"setWeight": 75}, {"pause": {}}]), fields);
     assert_eq!(w.sizes(), [2, 6]);
-    w.annotate(ABORT, "slow");
+    // The kubectl plugin's way to say it.
+    w.patch_status(json!({"abort": true}));
     w.settle();
     assert_eq!(w.sizes(), [4, 4]);
     assert_eq!(w.phase().0, "Degraded", "it is aborted all the while");
