@@ -391,8 +391,8 @@ impl World {
                     version: String::new(),
                 }
             }
-            Write::DropTemplate(name) => {
-                self.kept.remove(name);
+            Write::DropTemplate(kept) => {
+                self.kept.remove(&kept.what);
                 Outcome::Done {
                     version: String::new(),
                 }
