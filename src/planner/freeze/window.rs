@@ -425,7 +425,7 @@ mod tests {
     #[test]
     fn empty_lists_name_everybody() {
         let all = window(json!({"reason": "r", "rollouts": [], "namespaces": []}));
-        assert!(all.is_for("prod", "agent", &BTreeMap::new()));
+        assert!(all.is_for("shop", "agent", &BTreeMap::new()));
     }
 
     #[test]
