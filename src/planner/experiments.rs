@@ -266,7 +266,7 @@ fn template(d: &Draft<'_>, sets: &Sets<'_>, it: &RolloutExperimentTemplate) -> E
         put(&mut pods, "labels", meta.labels.as_ref());
         put(&mut pods, "annotations", meta.annotations.as_ref());
     }
-    let of_rollout = || serde_json::from_value(d.spec.selector.clone()).unwrap_or_default();
+    let of_rollout = || serde_json::from_value(d.spec.selector.value()).unwrap_or_default();
     ExperimentTemplate {
         name: it.name.clone(),
         replicas: Some(it.replicas.unwrap_or(1)),

@@ -224,9 +224,9 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>, room: Room, base: Pair) 
 }
 
 /// The same turn with the available pods that there really are: a ReplicaSet's own count is late after
-/// an eviction, and nothing may rest on a pod that is on its way out. `None` where no pods were read,
-/// or nothing is late.
-pub(crate) fn without_late_counts(seen: &Observed) -> Option<Observed> {
+/// an eviction, and nothing may rest on a pod that is on its way out. Beside it, when to
+/// look again. `None` where no pods were read, or nothing is late.
+pub(crate) fn without_late_counts(seen: &Observed) -> Option<(Observed, Option<Timestamp>)> {
     let pods = seen.answers.pods.as_ref()?;
     let mut next: Option<Observed> = None;
     for (i, set) in seen.replica_sets.iter().enumerate() {
@@ -240,7 +240,18 @@ pub(crate) fn without_late_counts(seen: &Observed) -> Option<Observed> {
             set.available = live;
         }
     }
-    next
+    // A pod that is ready and not yet available brings no news when it is.
+    let min_ready = |pod: &PodSeen| {
+        let mut sets = seen.replica_sets.iter();
+        let set = sets.find(|set| set.uid == pod.owner);
+        set.map_or(0, |set| set.min_ready_seconds)
+    };
+    let ready = pods.iter().filter(|pod| pod.is_active);
+    let due = ready
+        .filter_map(|pod| Some(available_at(pod.ready_since?, min_ready(pod))))
+        .filter(|at| *at > seen.now)
+        .min();
+    Some((next?, due))
 }
 
 /// One side of the update: its ReplicaSet's pods of before and after.

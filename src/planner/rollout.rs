@@ -38,7 +38,11 @@ use crate::api::{
 pub fn plan_rollout(seen: &Observed) -> Plan {
     // Where pods were read, nothing rests on counts that lag behind them.
     let mut plan = match restart::without_late_counts(seen) {
-        Some(seen) => plan_on(&seen, true),
+        Some((seen, later)) => {
+            let mut plan = plan_on(&seen, true);
+            later.into_iter().for_each(|at| plan.wake.at(at));
+            plan
+        }
         None => plan_on(seen, false),
     };
     // Said with the first status of all: once in the life of a Rollout, whoever handles it.
@@ -345,7 +349,7 @@ pub(crate) fn replica_set(
     let rollout = &d.seen.rollout;
     let (mut template, records) = roles::for_new(d.seen, d.spec, hash, template);
     label(&mut template, &["metadata", "labels"], hash);
-    let mut selector = d.spec.selector.clone();
+    let mut selector = d.spec.selector.value();
     label(&mut selector, &["matchLabels"], hash);
     let mut labels = d.spec.template_labels.clone();
     labels.insert(POD_HASH_LABEL.to_owned(), hash.to_owned());

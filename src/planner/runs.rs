@@ -648,9 +648,8 @@ fn annotations(d: &Draft<'_>, sets: &Sets<'_>) -> BTreeMap<String, String> {
 }
 
 fn labels(d: &Draft<'_>, sets: &Sets<'_>, purpose: Purpose) -> BTreeMap<String, String> {
-    let mut labels: BTreeMap<String, String> = d
-        .spec
-        .selector
+    let selector = d.spec.selector.value();
+    let mut labels: BTreeMap<String, String> = selector
         .get("matchLabels")
         .and_then(Value::as_object)
         .into_iter()

@@ -14,8 +14,8 @@ pub struct Spec {
     pub replicas: u32,
     /// `spec.replicas` is absent: it is written back as 1 so that autoscalers can read it.
     pub replicas_unset: bool,
-    /// The selector as written (JSON of a LabelSelector).
-    pub selector: serde_json::Value,
+    /// The selector as written.
+    pub selector: SelectorJson,
     /// `spec.selector` as clients of the scale sub-resource read it: `app=web,tier in (a,b)`.
     pub selector_text: String,
     /// Labels of the pod template.
@@ -120,6 +120,23 @@ impl Spec {
             Strategy::Canary(_) => "spec.strategy.canary",
             Strategy::BlueGreen(_) => "spec.strategy.blueGreen",
         }
+    }
+}
+
+/// JSON of a LabelSelector. Kept as text: thousands of Rollouts are remembered, and as a tree a selector
+/// of one label takes over a kilobyte.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SelectorJson(Box<str>);
+
+impl SelectorJson {
+    /// Keeps it.
+    pub fn of(selector: &serde_json::Value) -> Self {
+        Self(selector.to_string().into())
+    }
+
+    /// The tree.
+    pub fn value(&self) -> serde_json::Value {
+        serde_json::from_str(&self.0).unwrap_or_default()
     }
 }
 

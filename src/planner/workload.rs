@@ -13,7 +13,7 @@ use super::observed::{Need, Observed, ReplicaSetSeen, RolloutSeen};
 use super::plan::{Event, ScaleWorkload};
 use super::reasons;
 use super::revision::{self, Sets};
-use super::spec::Spec;
+use super::spec::{SelectorJson, Spec};
 use crate::api::{PodTemplate, REPLICAS_BEFORE, WORKLOAD_GENERATION};
 
 mod restore;
@@ -399,7 +399,7 @@ fn resize(d: &mut Draft<'_>, key: &WorkloadKey, seen: &WorkloadSeen, replicas: u
 /// The spec with what the workload gives: template labels and, where the Rollout names none, selector.
 pub(super) fn spec_with(spec: &Spec, selector: (Value, String), template: &PodTemplate) -> Spec {
     Spec {
-        selector: selector.0,
+        selector: SelectorJson::of(&selector.0),
         selector_text: selector.1,
         template_labels: template.labels(),
         ..spec.clone()

@@ -168,7 +168,8 @@ async fn the_rollback_window_and_undo_know_what_was_good() {
         .await;
     assert_eq!(undone.stable_rs, v3.stable_rs);
     // Of the oldest beyond the limit nothing stays.
-    space.apply(&with(&of("3"), "revisionHistoryLimit: 1"));
+    let limit = r#"{"spec":{"revisionHistoryLimit":1}}"#;
+    space.kubectl(&["patch", "rollout", "web", "--type=merge", "-p", limit]);
     sizes_are(&space, "the oldest is gone", &[("1", 0), ("3", 2)]).await;
 }
 
@@ -180,7 +181,7 @@ async fn people_and_an_autoscaler_change_an_update_under_way() {
         return;
     };
     let _serin = Serin::start(&space, &[]);
-    let steps = "{maxSurge: 1, maxUnavailable: 0, constantReplicas: true, replicaProgressThreshold: {type: Percent, value: 50}, \
+    let steps = "{maxSurge: 1, constantReplicas: true, replicaProgressThreshold: {type: Percent, value: 50}, \
                  steps: [{setWeight: 25}, {pause: {}}, {setWeight: 75}, {pause: {}}]}";
     space.apply(&web("1", 4, steps));
     space.reaches("web", "v1 is there", phase("Healthy")).await;

@@ -204,7 +204,7 @@ fn plain_stories() -> Vec<Scenario> {
         Scenario::plain(4, &[Weight(50), Pause(20)]).and(10_000, Verb::Scale(8)),
         Scenario::plain(5, &[Step::Ramp(20, 5, false), Pause(3)]),
         Scenario::plain(4, &[Step::Trial(8), Weight(50), Pause(3)]),
-        Scenario::plain(4, &[Weight(50), Step::Trial(30)]).and(8_000, Verb::Abort("true".into())),
+        Scenario::plain(4, &[Weight(50), Step::Trial(30)]).and(25_000, Verb::Abort("true".into())),
         Scenario::plain(4, &[Weight(50), Pause(5), Weight(75), Step::Wait])
             .and(60_000, Verb::Abort("true".into()))
             .and(90_000, Verb::RetryStep),

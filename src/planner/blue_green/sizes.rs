@@ -144,7 +144,9 @@ fn older(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
         return;
     }
     let selected = [view.active, view.preview].map(|s| s.and_then(|s| s.hash()));
-    let is_free = |rs: &&ReplicaSetSeen| !selected.contains(&Some(rs.hash.as_str()));
+    // Without pods wanted there are no clients to keep pods for: Services are let go then (B12).
+    let is_empty = d.spec.replicas == 0;
+    let is_free = |rs: &&ReplicaSetSeen| is_empty || !selected.contains(&Some(rs.hash.as_str()));
     let free: Vec<&ReplicaSetSeen> = sets.older.iter().copied().filter(is_free).collect();
     let delay = Delay {
         seconds: view.spec.scale_down_delay_seconds,

@@ -57,7 +57,7 @@ pub(crate) fn active_set<'a>(d: &Draft<'_>, sets: &Sets<'a>) -> Option<&'a Repli
 
 /// `spec.selector` and the pod hash: the pods that an autoscaler shall look at.
 pub(crate) fn selector(d: &Draft<'_>, active: &ReplicaSetSeen) -> String {
-    let selector = serde_json::from_value::<LabelSelector>(d.spec.selector.clone());
+    let selector = serde_json::from_value::<LabelSelector>(d.spec.selector.value());
     let mut selector = selector.unwrap_or_default();
     selector
         .match_labels

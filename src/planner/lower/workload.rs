@@ -84,10 +84,11 @@ pub(crate) fn with_workload(
     seen: &WorkloadSeen,
 ) -> Result<Spec, Vec<Fault>> {
     let mut faults = Vec::new();
-    let own: Option<Selector> = parsed(&spec.selector);
+    let own = spec.selector.value();
+    let (own_json, own): (_, Option<Selector>) = (own.clone(), parsed(&own));
     let theirs: Option<Selector> = seen.selector.as_ref().and_then(parsed);
     let (json, selector) = match own {
-        Some(own) => (spec.selector.clone(), Some(own)),
+        Some(own) => (own_json, Some(own)),
         None => (seen.selector.clone().unwrap_or_default(), theirs),
     };
     let text = selector::check(selector.as_ref(), &mut faults);

@@ -164,8 +164,8 @@ fn j9_a_third_version() {
         told(&mut w),
         [
             "RolloutUpdated",
-            "RolloutResumed",
             "NewReplicaSetCreated",
+            "RolloutResumed",
             "up 0→1",
             "down 2→0",
             "up 1→2",

@@ -151,7 +151,10 @@ fn a_field_that_is_not_there_is_told_before_anything_moves() {
             "metrics": [{"name": "m", "provider": {"prometheus": {"query": "up"}}}],
         }),
     );
+    let gold = Some([("tier".to_owned(), "gold".to_owned())].into());
+    w.rollout.metadata.labels = gold.clone();
     w.settle();
+    w.rollout.metadata.labels = None;
     w.image("web:2");
     w.settle();
     let (phase, message) = w.phase();
@@ -161,7 +164,7 @@ fn a_field_that_is_not_there_is_told_before_anything_moves() {
         "{message}"
     );
     assert_eq!(w.sizes(), [4, 0]);
-    w.rollout.metadata.labels = Some([("tier".to_owned(), "gold".to_owned())].into());
+    w.rollout.metadata.labels = gold;
     w.generation();
     w.settle();
     let args = serde_json::to_value(&w.runs[0].spec.args).unwrap();
