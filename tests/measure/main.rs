@@ -15,6 +15,7 @@
 #[path = "../bench/mod.rs"]
 mod bench;
 
+mod analysis;
 mod audit;
 mod load;
 mod parts;
@@ -45,6 +46,8 @@ pub(crate) enum Part {
     Many,
     /// Memory with 2,000 Rollouts and 11 ReplicaSets each, 3 KB a template.
     Index,
+    /// 1,000 AnalysisRuns that ask one Prometheus every 5 s, twice each query.
+    Analysis,
 }
 
 #[derive(Parser)]
@@ -115,6 +118,7 @@ async fn run(flags: &Flags) -> anyhow::Result<()> {
                 parts::updates(flags, &dir, &mut report, flags.count * 4, 1).await?;
             }
             Part::Index => parts::index(flags, &dir, &mut report).await?,
+            Part::Analysis => analysis::measure(flags, &dir, &mut report).await?,
         }
     }
     let json = report.json();

@@ -57,9 +57,15 @@ impl Stage {
 
     /// Starts the controller as its manifests do, with leader election, and waits until it is ready.
     pub(crate) async fn controller(&mut self) -> io::Result<Controller> {
+        self.controller_with(&[]).await
+    }
+
+    /// The same, with more flags.
+    pub(crate) async fn controller_with(&mut self, flags: &[String]) -> io::Result<Controller> {
         self.starts += 1;
         let (health, metrics) = (free_port(), free_port());
-        let command = self.command(health, metrics);
+        let mut command = self.command(health, metrics);
+        command.args(flags);
         let log = self.dir.join(format!("serin-{}.log", self.starts));
         blocking(move || {
             let mut process = Process::start("serin", &command, &log)?;

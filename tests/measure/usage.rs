@@ -30,6 +30,12 @@ pub(crate) fn cpu(pid: u32) -> io::Result<f64> {
     Ok(stat(&text).map_or(0.0, |stat| stat.seconds))
 }
 
+/// CPU time of the calling thread since it started, in seconds.
+pub(crate) fn own_thread() -> io::Result<f64> {
+    let text = fs::read_to_string("/proc/thread-self/stat")?;
+    Ok(stat(&text).map_or(0.0, |stat| stat.seconds))
+}
+
 struct Stat {
     name: String,
     parent: u32,
