@@ -43,6 +43,14 @@ pub use template::PodTemplate;
 pub use traffic::TrafficRouting;
 pub use value::{Bound, IntOrString};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+/// The owner that controls an object; there is at most one.
+pub fn controller_of(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+    let mut owners = metadata.owner_references.iter().flatten();
+    owners.find(|owner| owner.controller == Some(true))
+}
+
 /// The API group of the five kinds that existing clients know.
 pub const GROUP: &str = "argoproj.io";
 /// The one version of the group.

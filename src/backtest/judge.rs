@@ -1,10 +1,11 @@
 //! What values of the past say about a gate: how many rollouts it would have stopped, when, and which
 //! bound would have stopped no more than are tolerated.
 
-use super::plan::{Plan, Range, Versions};
+use super::plan::{Plan, Range, VersionSeen};
 use super::report::{Episode, Found, Report, Suggestion, Verdict, Version};
 use crate::planner::slo::bound::Limit;
 use crate::planner::slo::{Objective, query};
+use crate::view::chart::Point;
 
 /// Episodes that are kept of each objective, the longest.
 const EPISODES: usize = 5;
@@ -42,7 +43,11 @@ impl Values {
 
 /// Puts the answers together. `every` holds values of each objective in their order over the whole
 /// range, `each` the versions with theirs.
-pub fn judge(plan: &Plan, every: &[Values], each: &[(Versions, Versions, Vec<Values>)]) -> Report {
+pub fn judge(
+    plan: &Plan,
+    every: &[Values],
+    each: &[(VersionSeen, VersionSeen, Vec<Values>)],
+) -> Report {
     let objectives = plan.spec.objectives.iter().zip(every);
     let rollouts = each
         .iter()
@@ -95,6 +100,7 @@ fn of_objective(plan: &Plan, objective: &Objective, values: &Values) -> Found {
         name: objective.name.clone(),
         bound: query::limit_text(objective),
         is_compared: limit.is_relative(),
+        is_upper: direction(limit) != Some(-1.0),
         moments: values.at.len(),
         values: sorted.len(),
         median: quantile(&sorted, 0.5).map(text),
@@ -238,7 +244,7 @@ fn rounded(objective: &Objective, value: f64) -> Option<f64> {
 }
 
 /// What the gate would have said of a version.
-fn of_version(plan: &Plan, new: &Versions, old: &Versions, values: &[Values]) -> Version {
+fn of_version(plan: &Plan, new: &VersionSeen, old: &VersionSeen, values: &[Values]) -> Version {
     let mut verdict = Verdict::Passed;
     for (objective, values) in plan.spec.objectives.iter().zip(values) {
         let mut failed = 0_i64;
@@ -281,7 +287,7 @@ fn of_version(plan: &Plan, new: &Versions, old: &Versions, values: &[Values]) ->
 /// At most this many points for a chart: of each stretch the worst value.
 const POINTS: usize = 480;
 
-fn thinned(limit: Limit, values: &Values) -> Vec<(i64, Option<f64>)> {
+fn thinned(limit: Limit, values: &Values) -> Vec<Point> {
     let each = values.at.len().div_ceil(POINTS).max(1);
     let stretches = values.at.chunks(each).enumerate();
     stretches
@@ -291,7 +297,11 @@ fn thinned(limit: Limit, values: &Values) -> Vec<(i64, Option<f64>)> {
                 .flatten()
                 .copied()
                 .max_by(|a, b| badness(limit, *a).total_cmp(&badness(limit, *b)));
-            (values.range.at(n * each), worst)
+            Point {
+                at: (values.range.at(n * each) - values.range.from) * 1000,
+                value: worst,
+                is_bad: worst.and_then(|v| limit.is_kept_by(v)) == Some(false),
+            }
         })
         .collect()
 }

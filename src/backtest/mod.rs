@@ -9,7 +9,7 @@ mod text;
 
 pub use judge::{Values, judge};
 pub use page::render as page;
-pub use plan::{Ask, Plan, Range, Versions, of_history};
+pub use plan::{Ask, Plan, Range, VersionSeen, of_history};
 pub use report::{Episode, Found, Report, Suggestion, Verdict, Version};
 pub use text::render as text;
 

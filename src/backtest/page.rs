@@ -53,16 +53,11 @@ fn section(out: &mut String, report: &Report, found: &Found, gate: &crate::view:
     );
     if found.values > 0 {
         let until = (report.until - report.from) * 1000;
-        let points: Vec<(i64, Option<f64>)> = found
-            .series
-            .iter()
-            .map(|(at, value)| ((at - report.from) * 1000, *value))
-            .collect();
         put(
             out,
             format_args!(
                 "<figure>{}</figure>\n",
-                chart::history(gate, &points, until)
+                chart::history(gate, &found.series, until)
             ),
         );
     }

@@ -79,7 +79,7 @@ pub struct Ask {
 
 /// A version that had series in the past.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Versions {
+pub struct VersionSeen {
     /// Its pod hash.
     pub hash: String,
     /// When it was first seen, in Unix seconds.
@@ -176,6 +176,17 @@ fn seconds_gated(steps: &[Step], from: usize) -> i64 {
     }
 }
 
+/// One query over a range, in pieces.
+fn asks(query: String, range: Range) -> Vec<Ask> {
+    let pieces = range.pieces().into_iter();
+    pieces
+        .map(|range| Ask {
+            query: query.clone(),
+            range,
+        })
+        .collect()
+}
+
 impl Plan {
     fn versions<'a>(&'a self, canary: &'a str, stable: &'a str) -> query::Versions<'a> {
         query::Versions {
@@ -201,31 +212,22 @@ impl Plan {
         if objective.limit.is_relative() {
             return vec![];
         }
-        let query = query::render(objective, &self.versions(EVERY, EVERY));
-        let pieces = self.range.pieces().into_iter();
-        pieces
-            .map(|range| Ask {
-                query: query.clone(),
-                range,
-            })
-            .collect()
+        asks(
+            query::render(objective, &self.versions(EVERY, EVERY)),
+            self.range,
+        )
     }
 
     /// Values of an objective while a version that came after another one was gated.
-    pub fn of_version(&self, objective: &Objective, new: &Versions, old: &str) -> Vec<Ask> {
-        let query = query::render(objective, &self.versions(&new.hash, old));
-        self.gated(new)
-            .pieces()
-            .into_iter()
-            .map(|range| Ask {
-                query: query.clone(),
-                range,
-            })
-            .collect()
+    pub fn of_version(&self, objective: &Objective, new: &VersionSeen, old: &str) -> Vec<Ask> {
+        asks(
+            query::render(objective, &self.versions(&new.hash, old)),
+            self.gated(new),
+        )
     }
 
     /// The moments at which a version would have been measured.
-    pub fn gated(&self, version: &Versions) -> Range {
+    pub fn gated(&self, version: &VersionSeen) -> Range {
         let from = version.first + self.range.step;
         Range {
             from,
@@ -237,14 +239,18 @@ impl Plan {
         }
     }
 
+    /// The moments at which versions are looked for.
+    fn looks(&self) -> Range {
+        let step = (self.range.until - self.range.from).div_euclid(LOOKS);
+        Range {
+            step: step.max(self.range.step),
+            ..self.range
+        }
+    }
+
     /// Which versions there were: one series for each, with the label that [`Plan::version_in`] reads.
     pub fn which_versions(&self) -> Ask {
-        let range = Range {
-            step: (self.range.until - self.range.from)
-                .div_euclid(LOOKS)
-                .max(self.range.step),
-            ..self.range
-        };
+        let range = self.looks();
         let mut kinds = self.spec.objectives.iter().map(|o| &o.kind);
         let (name, suffix, written) = kinds
             .find_map(query::traffic_series)
@@ -287,12 +293,12 @@ impl Plan {
         &self,
         labels: &BTreeMap<String, String>,
         points: &[(f64, f64)],
-    ) -> Option<Versions> {
+    ) -> Option<VersionSeen> {
         let hash = labels.get(self.label()).filter(|hash| !hash.is_empty())?;
         let (first, last) = (points.first()?.0, points.last()?.0);
         // It was seen at some moment of the step before: measuring begins no earlier than needed.
-        let first = (first as i64 - self.which_versions().range.step).max(self.range.from);
-        Some(Versions {
+        let first = (first as i64 - self.looks().step).max(self.range.from);
+        Some(VersionSeen {
             hash: hash.clone(),
             first,
             last: last as i64,
@@ -301,9 +307,9 @@ impl Plan {
 
     /// The versions that came after another one, oldest first, each with the one before it. The first
     /// of all was there from the beginning: nothing is known about how it came.
-    pub fn rollouts(&self, mut seen: Vec<Versions>) -> Vec<(Versions, Versions)> {
+    pub fn rollouts(&self, mut seen: Vec<VersionSeen>) -> Vec<(VersionSeen, VersionSeen)> {
         seen.sort_by(|a, b| (a.first, &a.hash).cmp(&(b.first, &b.hash)));
-        let before = |new: &Versions| {
+        let before = |new: &VersionSeen| {
             let older = seen.iter().filter(|old| old.first < new.first);
             older.max_by_key(|old| (old.last.min(new.first), old.first))
         };

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::view::chart::Point;
+
 /// What the objectives would have done over a time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,6 +42,9 @@ pub struct Found {
     pub bound: String,
     /// It compares with stable: only versions are judged.
     pub is_compared: bool,
+    /// Values must not be too large; else, not too small.
+    #[serde(skip)]
+    pub is_upper: bool,
     /// Moments at which it was asked.
     pub moments: usize,
     /// Moments with a value.
@@ -66,9 +71,9 @@ pub struct Found {
     /// A bound that fits better.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<Suggestion>,
-    /// The worst value of each stretch, for a chart: Unix seconds and value.
+    /// The worst value of each stretch, for a chart.
     #[serde(skip)]
-    pub series: Vec<(i64, Option<f64>)>,
+    pub series: Vec<Point>,
 }
 
 /// A time in which the bound was missed.

@@ -138,7 +138,7 @@ fn shares_are_suggested_by_what_is_missing_to_all() {
 #[test]
 fn a_version_is_judged_while_it_was_gated() {
     let plan = plan_with(latency(), steps(), range(100)).unwrap();
-    let version = |hash: &str, first: i64, last: i64| Versions {
+    let version = |hash: &str, first: i64, last: i64| VersionSeen {
         hash: hash.to_owned(),
         first,
         last,
@@ -154,7 +154,7 @@ fn a_version_is_judged_while_it_was_gated() {
         .map(|(new, old)| (new.hash.as_str(), old.hash.as_str()))
         .collect();
     assert_eq!(names, [("v2", "v1"), ("v3", "v2")]);
-    let each: Vec<(Versions, Versions, Vec<Values>)> = rollouts
+    let each: Vec<(VersionSeen, VersionSeen, Vec<Values>)> = rollouts
         .into_iter()
         .map(|(new, old)| {
             let is_bad = new.hash == "v3";

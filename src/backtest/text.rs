@@ -136,9 +136,9 @@ pub(super) fn objective(report: &Report, found: &Found) -> Vec<(usize, String)> 
 
 /// `at most 1s`, `at least 98%`: the way the objective looks.
 fn direction(found: &Found, value: &str) -> String {
-    match found.bound.strip_prefix("at least") {
-        Some(_) => format!("at least {value}"),
-        None => format!("at most {value}"),
+    match found.is_upper {
+        true => format!("at most {value}"),
+        false => format!("at least {value}"),
     }
 }
 

@@ -189,16 +189,8 @@ impl Past {
     async fn judged(&self, plan: &Plan) -> anyhow::Result<backtest::Report> {
         let mut every = vec![];
         for objective in &plan.spec.objectives {
-            let mut values = Values::none(plan.range);
             let asks = plan.of_every(objective);
-            for (n, ask) in asks.iter().enumerate() {
-                self.progress(&format!("{}: {} of {}", objective.name, n + 1, asks.len()));
-                let what = format!("objective {}", objective.name);
-                for series in self.ask(ask, &what).await? {
-                    values.add(&series.points);
-                }
-            }
-            every.push(values);
+            every.push(self.values(plan.range, &objective.name, "", asks).await?);
         }
         self.progress("versions");
         let seen = self.ask(&plan.which_versions(), "the versions").await?;
@@ -206,22 +198,35 @@ impl Past {
         let seen = seen.filter_map(|series| plan.version_in(&series.labels, &series.points));
         let mut each = vec![];
         for (new, old) in plan.rollouts(seen.collect()) {
-            self.progress(&format!("version {}", new.hash));
             let mut all = vec![];
             for objective in &plan.spec.objectives {
-                let mut values = Values::none(plan.gated(&new));
-                for ask in plan.of_version(objective, &new, &old.hash) {
-                    let what = format!("objective {}", objective.name);
-                    for series in self.ask(&ask, &what).await? {
-                        values.add(&series.points);
-                    }
-                }
-                all.push(values);
+                let asks = plan.of_version(objective, &new, &old.hash);
+                let range = plan.gated(&new);
+                all.push(self.values(range, &objective.name, &new.hash, asks).await?);
             }
             each.push((new, old, all));
         }
         self.progress("");
         Ok(backtest::judge(plan, &every, &each))
+    }
+
+    /// The values of an objective, of one version or (with an empty hash) of every one.
+    async fn values(
+        &self,
+        range: Range,
+        objective: &str,
+        hash: &str,
+        asks: Vec<Ask>,
+    ) -> anyhow::Result<Values> {
+        let mut values = Values::none(range);
+        for (n, ask) in asks.iter().enumerate() {
+            self.progress(&format!("{objective} {hash}: {} of {}", n + 1, asks.len()));
+            let what = format!("objective {objective}");
+            for series in self.ask(ask, &what).await? {
+                values.add(&series.points);
+            }
+        }
+        Ok(values)
     }
 
     async fn ask(&self, ask: &Ask, what: &str) -> anyhow::Result<Vec<Series>> {

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use serde_json::json;
 use tokio::task::AbortHandle;
 
 use super::client::{CallError, Kind, Target};
@@ -20,7 +19,6 @@ use super::stores::{Key, ObjectKey};
 use super::turn::instant_of;
 use crate::api::AnalysisRun;
 use crate::api::analysis::AnalysisRunStatus;
-use crate::api::patch::to_merge_patch;
 use crate::planner::analysis::run::{
     Answer, KeyNeed, ResolvedArgs, RunObserved, RunPlan, Source, Task, TaskKey, plan_analysis,
 };
@@ -352,19 +350,11 @@ impl Controller {
         run: &AnalysisRun,
         status: &AnalysisRunStatus,
     ) -> Result<bool, CallError> {
-        if !self.guard.may_write() {
-            return Err(CallError::Request("the lease is not held".to_owned()));
-        }
-        let before = serde_json::to_value(run.status.clone().unwrap_or_default());
-        let before = before.map_err(CallError::Unreadable)?;
-        let after = serde_json::to_value(status).map_err(CallError::Unreadable)?;
-        let Some(difference) = to_merge_patch(&before, &after) else {
-            return Ok(true);
-        };
-        let version = run.metadata.resource_version.as_deref().unwrap_or_default();
-        let patch = json!({"metadata": {"resourceVersion": version}, "status": difference});
-        match self.clients.work.merge(target(run), None, &patch).await {
-            Ok(answer) => self.took_run(&answer).map(|_| true),
+        let before = run.status.clone().unwrap_or_default();
+        let written = self.write_status_of(Kind::AnalysisRun, &run.metadata, &before, status);
+        match written.await {
+            Ok(None) => Ok(true),
+            Ok(Some(answer)) => self.took_run(&answer).map(|_| true),
             Err(error @ (CallError::Conflict(_) | CallError::NotFound(_))) => {
                 debug_assert_eq!(outcome(error, false), Outcome::Conflict);
                 Ok(false)

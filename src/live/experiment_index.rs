@@ -5,9 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer};
-use serde_json::Value;
 
-use super::slim::Meta;
+use super::slim::whole;
 use super::stores::{Key, ObjectKey};
 use super::watch::{Versioned, number};
 use crate::api::Experiment;
@@ -35,22 +34,14 @@ impl Versioned for SlimExperiment {
 
 impl<'de> Deserialize<'de> for SlimExperiment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut object = Value::deserialize(deserializer)?;
-        let meta: Meta = object
-            .get("metadata")
-            .and_then(|m| Meta::deserialize(m).ok())
-            .unwrap_or_default();
-        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("managedFields");
-        }
-        let experiment = serde_json::from_value(object).map(slim).map(Arc::new);
+        let (meta, experiment) = whole::<_, Experiment>(deserializer)?;
         Ok(Self {
             owner: meta.owner().map(str::to_owned),
             namespace: meta.namespace.unwrap_or_default(),
             name: meta.name,
             version: meta.resource_version,
             uid: meta.uid,
-            experiment: experiment.map_err(|e| e.to_string()),
+            experiment: experiment.map(slim).map(Arc::new),
         })
     }
 }

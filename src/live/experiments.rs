@@ -5,21 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::client::{CallError, Kind, Target};
 use super::clock;
 use super::controller::Controller;
 use super::events::Regarding;
 use super::experiment_index::SlimExperiment;
 use super::observe::named;
-use super::perform::Owner;
+use super::perform::owner_of;
 use super::queue::Rest;
 use super::slim::{SlimReplicaSet, SlimRun};
 use super::stores::{Key, ObjectKey};
 use super::turn::{instant_of, told};
 use crate::api::analysis::AnalysisTemplateSpec;
-use crate::api::patch::to_merge_patch;
 use crate::api::{Experiment, ExperimentStatus};
 use crate::planner::experiment::turn::{ExperimentTurn, Step};
 use crate::planner::experiment::{
@@ -149,7 +146,9 @@ impl Controller {
         }
         let mut turn = ExperimentTurn::new(plan);
         while let Some(effect) = turn.next_effect() {
-            let performed = self.perform(owner(&seen.experiment), &effect.write).await;
+            let performed = self
+                .perform(owner_of(&seen.experiment.metadata), &effect.write)
+                .await;
             let (what, name) = told(&effect.write);
             tracing::debug!(experiment = %key, what, name, outcome = ?performed.outcome);
             turn.record(performed.outcome);
@@ -203,7 +202,7 @@ impl Controller {
     ) -> Result<(), CallError> {
         match write {
             Write::PatchReplicaSet(patch) => {
-                let owner = owner(&seen.experiment);
+                let owner = owner_of(&seen.experiment.metadata);
                 self.read_set(owner, &patch.name, &patch.uid).await
             }
             Write::TerminateRun { name, .. } => {
@@ -239,24 +238,11 @@ impl Controller {
         experiment: &Experiment,
         status: &ExperimentStatus,
     ) -> Result<bool, CallError> {
-        if !self.guard.may_write() {
-            return Err(CallError::Request("the lease is not held".to_owned()));
-        }
-        let before = serde_json::to_value(experiment.status.clone().unwrap_or_default());
-        let before = before.map_err(CallError::Unreadable)?;
-        let after = serde_json::to_value(status).map_err(CallError::Unreadable)?;
-        let Some(difference) = to_merge_patch(&before, &after) else {
-            return Ok(true);
-        };
-        let owner = owner(experiment);
-        let target = Target {
-            kind: Kind::Experiment,
-            namespace: owner.namespace,
-            name: owner.name,
-        };
-        let patch = json!({"metadata": {"resourceVersion": owner.version}, "status": difference});
-        match self.clients.work.merge(target, None, &patch).await {
-            Ok(answer) => self.took_experiment(&answer).map(|_| true),
+        let before = experiment.status.clone().unwrap_or_default();
+        let written = self.write_status_of(Kind::Experiment, &experiment.metadata, &before, status);
+        match written.await {
+            Ok(None) => Ok(true),
+            Ok(Some(answer)) => self.took_experiment(&answer).map(|_| true),
             Err(CallError::Conflict(_) | CallError::NotFound(_)) => Ok(false),
             Err(error) => Err(error),
         }
@@ -281,15 +267,5 @@ impl Controller {
         self.report(&Key::Experiment(key.clone()), &regarding, plan.events);
         let wake = plan.wake.time();
         wake.map_or(Rest::Quiet, |t| Rest::At(instant_of(t)))
-    }
-}
-
-fn owner(experiment: &Experiment) -> Owner<'_> {
-    let meta = &experiment.metadata;
-    Owner {
-        namespace: meta.namespace.as_deref().unwrap_or_default(),
-        name: meta.name.as_deref().unwrap_or_default(),
-        uid: meta.uid.as_deref().unwrap_or_default(),
-        version: meta.resource_version.as_deref().unwrap_or_default(),
     }
 }

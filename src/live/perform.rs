@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::client::{Answer, CallError, Kind, Rest, Target};
@@ -44,7 +46,52 @@ impl<'a> Owner<'a> {
     }
 }
 
+/// An object's place and version.
+pub(super) fn owner_of(metadata: &ObjectMeta) -> Owner<'_> {
+    Owner {
+        namespace: metadata.namespace.as_deref().unwrap_or_default(),
+        name: metadata.name.as_deref().unwrap_or_default(),
+        uid: metadata.uid.as_deref().unwrap_or_default(),
+        version: metadata.resource_version.as_deref().unwrap_or_default(),
+    }
+}
+
 impl Controller {
+    /// Writes a status on the main resource, where a kind has no status sub-resource: what differs
+    /// from `before`, on the version that was looked at. The answer; `None` when there is nothing to
+    /// write.
+    ///
+    /// # Errors
+    /// A conflict, or that it is gone, where it has changed since; else what went wrong.
+    pub(super) async fn write_status_of(
+        &self,
+        kind: Kind,
+        metadata: &ObjectMeta,
+        before: &impl Serialize,
+        after: &impl Serialize,
+    ) -> Result<Option<Answer>, CallError> {
+        if !self.guard.may_write() {
+            return Err(CallError::Request("the lease is not held".to_owned()));
+        }
+        let before = serde_json::to_value(before).map_err(CallError::Unreadable)?;
+        let after = serde_json::to_value(after).map_err(CallError::Unreadable)?;
+        let Some(difference) = to_merge_patch(&before, &after) else {
+            return Ok(None);
+        };
+        let object = owner_of(metadata);
+        let target = Target {
+            kind,
+            namespace: object.namespace,
+            name: object.name,
+        };
+        let patch = json!({"metadata": {"resourceVersion": object.version}, "status": difference});
+        self.clients
+            .work
+            .merge(target, None, &patch)
+            .await
+            .map(Some)
+    }
+
     /// Sends one write for this object.
     pub(super) async fn perform(&self, seen: Owner<'_>, write: &Write) -> Performed {
         if !self.guard.may_write() {
@@ -172,6 +219,11 @@ impl Controller {
     }
 }
 
+/// The patch that tells a run or an Experiment of this version to end.
+fn terminated(version: &str) -> Value {
+    json!({"metadata": {"resourceVersion": version}, "spec": {"terminate": true}})
+}
+
 fn is_create(write: &Write) -> bool {
     matches!(
         write,
@@ -276,12 +328,8 @@ async fn request(
                 .await?
         }
         Write::TerminateRun { name, version } => {
-            let patch = json!({
-                "metadata": {"resourceVersion": version},
-                "spec": {"terminate": true},
-            });
-            work.merge(at(Kind::AnalysisRun, name), None, &patch)
-                .await?
+            let target = at(Kind::AnalysisRun, name);
+            work.merge(target, None, &terminated(version)).await?
         }
         Write::DeleteRun { name, uid, version } => {
             gone_is_fine(work.delete(at(Kind::AnalysisRun, name), uid, version).await)?;
@@ -307,11 +355,8 @@ async fn request(
                 .await?
         }
         Write::TerminateExperiment { name, version } => {
-            let patch = json!({
-                "metadata": {"resourceVersion": version},
-                "spec": {"terminate": true},
-            });
-            work.merge(at(Kind::Experiment, name), None, &patch).await?
+            let target = at(Kind::Experiment, name);
+            work.merge(target, None, &terminated(version)).await?
         }
         Write::DeleteExperiment { name, uid, version } => {
             gone_is_fine(work.delete(at(Kind::Experiment, name), uid, version).await)?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::de::{Deserialize, Deserializer, IgnoredAny};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny};
 use serde_json::Value;
 
 use super::watch::{Versioned, number};
@@ -396,6 +396,21 @@ impl<'de> Deserialize<'de> for SlimFreeze {
     }
 }
 
+/// Reads an object that is kept whole but for its managed fields: what every object has, and the
+/// object or why it cannot be decoded.
+pub(super) fn whole<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<(Meta, Result<T, String>), D::Error> {
+    let mut object = Value::deserialize(deserializer)?;
+    let meta = object.get("metadata");
+    let meta = meta.and_then(|m| Meta::deserialize(m).ok());
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    let decoded = serde_json::from_value(object).map_err(|e| e.to_string());
+    Ok((meta.unwrap_or_default(), decoded))
+}
+
 /// An AnalysisRun, or what is left of one that cannot be decoded.
 #[derive(Clone, Debug)]
 pub struct SlimRun {
@@ -419,23 +434,13 @@ impl Versioned for SlimRun {
 
 impl<'de> Deserialize<'de> for SlimRun {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut object = Value::deserialize(deserializer)?;
-        let meta: Meta = object
-            .get("metadata")
-            .and_then(|m| Meta::deserialize(m).ok())
-            .unwrap_or_default();
-        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("managedFields");
-        }
-        let run = serde_json::from_value(object)
-            .map(Arc::new)
-            .map_err(|e| e.to_string());
+        let (meta, run) = whole(deserializer)?;
         Ok(Self {
             owner: meta.owner().map(str::to_owned),
             namespace: meta.namespace.unwrap_or_default(),
             name: meta.name,
             version: meta.resource_version,
-            run,
+            run: run.map(Arc::new),
         })
     }
 }

@@ -11,7 +11,7 @@ use super::clock::{Ms, plus};
 use super::event::{Happen, Kind};
 use super::faults::{Crash, Fate};
 use super::world::World;
-use crate::api::AnalysisRun;
+use crate::api::{AnalysisRun, controller_of};
 use crate::planner::analysis::job::{JobCall, JobSeen};
 use crate::planner::analysis::{
     Answer, ResolvedArgs, RunObserved, RunPlan, Task, TaskKey, plan_analysis,
@@ -324,10 +324,7 @@ impl World<'_> {
         let rollout = rollouts.values().next()?.seen.clone();
         let owner = Some(rollout.uid.as_str());
         let replica_sets = sets.values().filter(|set| set.owner.as_deref() == owner);
-        let is_of = |meta: &ObjectMeta| {
-            let mut owners = meta.owner_references.iter().flatten();
-            owners.any(|o| o.controller == Some(true) && o.uid == rollout.uid)
-        };
+        let is_of = |meta: &ObjectMeta| controller_of(meta).is_some_and(|o| o.uid == rollout.uid);
         let runs: Vec<_> = runs
             .values()
             .filter(|run| is_of(&run.metadata))
@@ -364,6 +361,7 @@ impl World<'_> {
 
     fn answer(&self, need: &Need, answers: &mut Answers) {
         let cluster = &self.cluster;
+        let owner = |metadata: &ObjectMeta| controller_of(metadata).map(|o| o.uid.clone());
         match need {
             Need::Fresh => {}
             Need::Kept(name) => {
@@ -409,19 +407,12 @@ impl World<'_> {
             }
             Need::Pods => answers.pods = Some(cluster.pods_seen()),
             Need::Run(name) => {
-                let owner = cluster.runs.get(name).map(|run| {
-                    let owners = run.metadata.owner_references.iter().flatten();
-                    let mut owners = owners.filter(|o| o.controller == Some(true));
-                    owners.next().map(|o| o.uid.clone())
-                });
+                let owner = cluster.runs.get(name).map(|run| owner(&run.metadata));
                 answers.runs.insert(name.clone(), owner);
             }
             Need::Experiment(name) => {
-                let owner = cluster.experiments.get(name).map(|experiment| {
-                    let owners = experiment.metadata.owner_references.iter().flatten();
-                    let mut owners = owners.filter(|o| o.controller == Some(true));
-                    owners.next().map(|o| o.uid.clone())
-                });
+                let found = cluster.experiments.get(name);
+                let owner = found.map(|experiment| owner(&experiment.metadata));
                 answers.experiments.insert(name.clone(), owner);
             }
             Need::AnalysisTemplate(reference) => {

@@ -13,7 +13,7 @@ use super::event::{Happen, Kind};
 use super::faults::Fate;
 use super::world::World;
 use crate::api::analysis::AnalysisTemplateSpec;
-use crate::api::{AnalysisRun, Experiment, ExperimentStatus};
+use crate::api::{AnalysisRun, Experiment, ExperimentStatus, controller_of};
 use crate::planner::experiment::turn::{ExperimentTurn, Step};
 use crate::planner::experiment::{
     ExperimentObserved, ExperimentPlan, Place, needs, plan_experiment,
@@ -183,9 +183,7 @@ impl World<'_> {
 
 /// Uid of an AnalysisRun's controller.
 fn owner_of(run: &AnalysisRun) -> Option<&str> {
-    let mut owners = run.metadata.owner_references.iter().flatten();
-    let owner = owners.find(|o| o.controller == Some(true));
-    owner.map(|o| o.uid.as_str())
+    controller_of(&run.metadata).map(|o| o.uid.as_str())
 }
 
 impl Cluster {

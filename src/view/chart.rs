@@ -82,6 +82,42 @@ pub fn gate(timeline: &Timeline, gate: &Gate) -> String {
         .iter()
         .filter(|m| m.gate == gate.name)
         .collect();
+    against_bound(gate, &values, timeline.ended_at, |_| true)
+}
+
+/// A value of a gate long after it was measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// When, in milliseconds from the beginning.
+    pub at: i64,
+    /// The value, where there was one.
+    pub value: Option<f64>,
+    /// It misses the bound.
+    pub is_bad: bool,
+}
+
+/// Values of a gate over days: a line, and a cross where the bound is missed.
+pub fn history(gate: &Gate, points: &[Point], until: i64) -> String {
+    let measured = |point: &Point| Measured {
+        at: point.at,
+        gate: gate.name.clone(),
+        version: String::new(),
+        value: point.value,
+        verdict: if point.is_bad { "Failed" } else { "Successful" }.to_owned(),
+        message: None,
+    };
+    let values: Vec<Measured> = points.iter().map(measured).collect();
+    let values: Vec<&Measured> = values.iter().collect();
+    against_bound(gate, &values, until, |value| value.verdict == "Failed")
+}
+
+/// The bound, a line of values, and a mark for each that is to have one, until that many milliseconds.
+fn against_bound(
+    gate: &Gate,
+    values: &[&Measured],
+    until: i64,
+    is_marked: impl Fn(&Measured) -> bool,
+) -> String {
     let numbers = values
         .iter()
         .filter_map(|m| m.value)
@@ -90,61 +126,12 @@ pub fn gate(timeline: &Timeline, gate: &Gate) -> String {
     let ticks = round_ticks(numbers, gate.is_upper);
     let frame = Frame {
         from: 0.0,
-        until: timeline.ended_at.max(1_000) as f64,
-        top: 14.0,
-        height: 110.0,
-        least: ticks.first().copied().unwrap_or(0.0),
-        most: ticks.last().copied().unwrap_or(1.0),
-    };
-    let mut svg = open(160.0, &format!("Values of {} over time", gate.name));
-    bound(&mut svg, gate, &frame);
-    let labels: Vec<(f64, String)> = ticks
-        .iter()
-        .map(|value| (*value, gate.unit.text(*value)))
-        .collect();
-    axis(&mut svg, &frame, &labels);
-    line_of_values(&mut svg, &values, &frame);
-    for value in &values {
-        point(&mut svg, value, gate, &frame);
-    }
-    times(&mut svg, &frame);
-    svg.push_str("</svg>\n");
-    svg
-}
-
-/// Values of a gate over days, in milliseconds from the beginning: a line, and a cross where the bound
-/// is missed.
-pub fn history(gate: &Gate, values: &[(i64, Option<f64>)], until: i64) -> String {
-    let numbers = values.iter().filter_map(|(_, value)| *value);
-    let ticks = round_ticks(numbers.chain(gate.limit), gate.is_upper);
-    let frame = Frame {
-        from: 0.0,
         until: until.max(1_000) as f64,
         top: 14.0,
         height: 110.0,
         least: ticks.first().copied().unwrap_or(0.0),
         most: ticks.last().copied().unwrap_or(1.0),
     };
-    let measured: Vec<Measured> = values
-        .iter()
-        .map(|(at, value)| {
-            let is_kept = value
-                .zip(gate.limit)
-                .is_none_or(|(value, limit)| match gate.is_upper {
-                    true => value <= limit,
-                    false => value >= limit,
-                });
-            Measured {
-                at: *at,
-                gate: gate.name.clone(),
-                version: String::new(),
-                value: *value,
-                verdict: if is_kept { "Successful" } else { "Failed" }.to_owned(),
-                message: None,
-            }
-        })
-        .collect();
-    let all: Vec<&Measured> = measured.iter().collect();
     let mut svg = open(160.0, &format!("Values of {} over time", gate.name));
     bound(&mut svg, gate, &frame);
     let labels: Vec<(f64, String)> = ticks
@@ -152,8 +139,8 @@ pub fn history(gate: &Gate, values: &[(i64, Option<f64>)], until: i64) -> String
         .map(|value| (*value, gate.unit.text(*value)))
         .collect();
     axis(&mut svg, &frame, &labels);
-    line_of_values(&mut svg, &all, &frame);
-    for value in all.iter().filter(|value| value.verdict == "Failed") {
+    line_of_values(&mut svg, values, &frame);
+    for value in values.iter().filter(|value| is_marked(value)) {
         point(&mut svg, value, gate, &frame);
     }
     times(&mut svg, &frame);

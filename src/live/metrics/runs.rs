@@ -6,8 +6,8 @@ use std::sync::Arc;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::{Labels, gauges};
-use crate::api::AnalysisRun;
 use crate::api::providers::MetricProvider;
+use crate::api::{AnalysisRun, controller_of};
 use crate::live::stores::ObjectKey;
 use crate::live::templates::Measured;
 use crate::planner::analysis::metric::provider_names;
@@ -117,11 +117,7 @@ pub(super) fn encode_runs(
             .flatten()
             .rev()
             .find_map(|x| first(x.value.as_deref()?))?;
-        let owners = run.metadata.owner_references.iter().flatten();
-        let rollout = owners
-            .filter(|o| o.controller == Some(true))
-            .map(|o| o.name.as_str())
-            .next();
+        let rollout = controller_of(&run.metadata).map(|o| o.name.as_str());
         let mut labels = of_run(run);
         labels.push(("rollout", rollout.unwrap_or_default()));
         labels.push(("objective", &m.name));

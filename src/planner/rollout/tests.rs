@@ -43,14 +43,12 @@ struct World {
     kept: std::collections::BTreeMap<String, Arc<Value>>,
     runs: Vec<Arc<crate::api::AnalysisRun>>,
     experiments: Vec<Arc<crate::api::Experiment>>,
-    /// Analysis templates by name.
+    /// Analysis templates by name; null for one that is not there.
     analyses: std::collections::BTreeMap<String, Value>,
     /// ReplicaSets of others, by name.
     foreign: std::collections::BTreeMap<String, Named>,
     /// Why the API server makes no ReplicaSet.
     no_creates: Option<String>,
-    /// Analysis templates that are there.
-    known: Vec<&'static str>,
 }
 
 mod blue_green;
@@ -96,7 +94,6 @@ fn world(replicas: u32, steps: Value) -> World {
         analyses: Default::default(),
         foreign: Default::default(),
         no_creates: None,
-        known: vec![],
     }
 }
 
@@ -113,10 +110,7 @@ impl World {
                 replica_set_templates: self.stored.clone(),
                 kept: Some(self.kept_of_stable()),
                 object: serde_json::to_value(&self.rollout).ok().map(Arc::new),
-                analysis_templates: {
-                    let known = self.known.iter().map(|name| template(name));
-                    self.analyses().into_iter().chain(known).collect()
-                },
+                analysis_templates: self.analyses(),
                 named: self
                     .foreign
                     .iter()
@@ -142,7 +136,8 @@ impl World {
                 name,
                 is_cluster: false,
             };
-            (key, Some(serde_json::from_value(spec.clone()).unwrap()))
+            let read = || serde_json::from_value(spec.clone()).unwrap();
+            (key, (!spec.is_null()).then(read))
         };
         self.analyses.iter().map(read).collect()
     }
@@ -508,22 +503,11 @@ impl World {
     }
 }
 
-/// A template that measures once; `asks` wants an argument, and `absent` is not there.
-fn template(name: &str) -> (TemplateRef, Option<Arc<AnalysisTemplateSpec>>) {
-    let args = if name == "asks" {
-        json!([{"name": "limit"}])
-    } else {
-        json!([])
-    };
-    let spec = json!({"args": args, "metrics": [{"name": "m", "count": 1, "provider": {
+/// A template that measures once and wants these arguments.
+fn measured_once(args: Value) -> Value {
+    json!({"args": args, "metrics": [{"name": "m", "count": 1, "provider": {
         "prometheus": {"address": "http://prometheus:9090", "query": "q"},
-    }}]});
-    let spec = if name == "absent" { json!(null) } else { spec };
-    let name = TemplateRef {
-        name: name.to_owned(),
-        is_cluster: false,
-    };
-    (name, serde_json::from_value(spec).ok())
+    }}]})
 }
 
 fn pair(a: &str, b: &str) -> (String, String) {
@@ -532,7 +516,11 @@ fn pair(a: &str, b: &str) -> (String, String) {
 
 /// Revision 1 at full size, then a new image.
 fn updating(replicas: u32, steps: Value) -> World {
-    let mut w = world(replicas, steps);
+    updated(world(replicas, steps))
+}
+
+/// This world with revision 1 at full size, then a new image.
+fn updated(mut w: World) -> World {
     w.settle();
     assert_eq!(w.phase(), pair("Healthy", ""));
     w.events.clear();

@@ -27,13 +27,7 @@ impl World {
 fn updating_with(replicas: u32, steps: Value, fields: Value) -> World {
     let mut w = world(replicas, steps);
     w.with(fields);
-    w.settle();
-    assert_eq!(w.phase(), pair("Healthy", ""));
-    w.events.clear();
-    w.writes.clear();
-    w.image("web:2");
-    w.settle();
-    w
+    updated(w)
 }
 
 #[test]

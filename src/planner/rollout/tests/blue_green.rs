@@ -20,7 +20,7 @@ pub(super) fn blue_green(more: Value) -> World {
     crate::api::patch::apply_merge_patch(&mut strategy, &more);
     let mut w = world(3, json!([]));
     w.services = vec![service("live"), service("next")];
-    w.known = vec!["t"];
+    w.analyses.insert("t".into(), measured_once(json!([])));
     w.set_strategy(json!({"blueGreen": strategy, "canary": null}));
     w.settle();
     assert_eq!(w.phase(), pair("Healthy", ""), "{:?}", w.events);
@@ -448,7 +448,7 @@ fn a_deadline_is_written_as_existing_clients_read_it() {
 #[test]
 fn analyses_are_looked_for_before_the_preview_has_pods() {
     let mut w = analysed(json!({}));
-    w.known.clear();
+    w.analyses.clear();
     w.image("web:2");
     w.pods();
     w.turn();

@@ -182,15 +182,16 @@ fn other_steps_do_not_make_a_failed_first_deployment_good() {
 
 #[test]
 fn templates_and_arguments_are_looked_at_before_the_first_pod() {
-    for (name, why) in [
-        ("absent", "AnalysisTemplate 'absent' not found"),
-        ("asks", "args.limit was not resolved"),
+    let asks = measured_once(json!([{"name": "limit"}]));
+    for (name, template, why) in [
+        ("absent", Value::Null, "AnalysisTemplate 'absent' not found"),
+        ("asks", asks, "args.limit was not resolved"),
     ] {
         let steps =
             json!([{"setWeight": 50}, {"analysis": {"templates": [{"templateName": name}]}}]);
         // The very first version.
         let mut w = world(4, steps.clone());
-        w.known = vec![name];
+        w.analyses.insert(name.into(), template.clone());
         w.settle();
         assert_eq!(w.sizes(), [0], "{name}");
         let (phase, message) = w.phase();
@@ -201,7 +202,7 @@ fn templates_and_arguments_are_looked_at_before_the_first_pod() {
         );
         // An update.
         let mut w = world(4, json!([{"setWeight": 50}]));
-        w.known = vec![name];
+        w.analyses.insert(name.into(), template);
         w.settle();
         let canary = json!({"canary": {"steps": steps}});
         w.rollout.spec.strategy = serde_json::from_value(canary).unwrap();

@@ -6,8 +6,8 @@ use super::*;
 const FAILED: &str = r#"Metric "m" assessed Failed due to failed (1) > failureLimit (0)"#;
 const TROUBLE: &str = r#"Metric "m" assessed Error due to consecutiveErrors (5) > consecutiveErrorLimit (4): "Error Message: no answer""#;
 
-/// Revision 1 at full size with a template `t`, then a new image, with this canary.
-fn judged(canary: Value) -> World {
+/// Before its first turn: this canary, and a template `t`.
+fn with_template(canary: Value) -> World {
     let mut w = world(4, json!(null));
     w.rollout.spec.strategy = serde_json::from_value(json!({"canary": canary})).unwrap();
     w.analyses.insert(
@@ -15,13 +15,12 @@ fn judged(canary: Value) -> World {
         json!({"args": [{"name": "ready"}], "metrics": [
             {"name": "m", "successCondition": "true", "provider": {"prometheus": {"query": "up"}}}]}),
     );
-    w.settle();
-    assert_eq!(w.phase(), pair("Healthy", ""));
-    w.events.clear();
-    w.writes.clear();
-    w.image("web:2");
-    w.settle();
     w
+}
+
+/// Revision 1 at full size with a template `t`, then a new image, with this canary.
+fn judged(canary: Value) -> World {
+    updated(with_template(canary))
 }
 
 fn analysis() -> Value {
@@ -372,13 +371,8 @@ fn a_failure_asks_a_person_where_the_spec_says_so() {
 
 #[test]
 fn a_first_deployment_is_judged_where_the_spec_says_so() {
-    let mut w = world(4, json!(null));
-    let canary = json!({"analyzeFirstDeployment": true, "analysis": analysis(), "steps": [{"setWeight": 50}]});
-    w.rollout.spec.strategy = serde_json::from_value(json!({"canary": canary})).unwrap();
-    w.analyses.insert(
-        "t".into(),
-        json!({"args": [{"name": "ready"}], "metrics": [
-            {"name": "m", "successCondition": "true", "provider": {"prometheus": {"query": "up"}}}]}),
+    let mut w = with_template(
+        json!({"analyzeFirstDeployment": true, "analysis": analysis(), "steps": [{"setWeight": 50}]}),
     );
     w.settle();
     assert_eq!(w.sizes(), [4]);
