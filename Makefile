@@ -2,15 +2,17 @@
 # and skips what is there.
 
 CARGO ?= cargo
+# Where rustup puts cargo, also before the shell knows of it.
+export PATH := $(PATH):$(HOME)/.cargo/bin
 SERIN_CACHE ?= $(CURDIR)/.cache
 export SERIN_CACHE
 
-.PHONY: help demo demo-live test quick bench check crds golden size image tools delivery-tools
+.PHONY: help rust demo demo-live test quick bench check crds golden size image tools delivery-tools
 
 help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
-demo: ## Rehearse the support agent's rollout, good and failing, without a cluster
+demo: rust ## Rehearse the support agent's rollout, good and failing, without a cluster
 	@$(CARGO) build --quiet --bin serin
 	@./examples/demo.sh ./target/debug/serin
 
@@ -26,14 +28,17 @@ test: tools delivery-tools ## Everything, on a real control plane with a real Pr
 	$(CARGO) test --test suite -- --ignored --nocapture what_the_suite_has_used_is_granted
 	$(CARGO) test --doc
 
-quick: ## Only what needs nothing but Rust
+quick: rust ## Only what needs nothing but Rust
 	$(CARGO) test --lib --bins --test suite
 
-tools:
+rust:
+	@tests/control-plane/install.sh --rust
+
+tools: rust
 	@tests/control-plane/install.sh
 	@tests/control-plane/build.sh
 
-delivery-tools:
+delivery-tools: tools
 	@tests/control-plane/install.sh --delivery
 	@tests/delivery-tools/build.sh
 
@@ -45,15 +50,15 @@ bench: tools ## Measure writes, CPU and memory on the real control plane; BENCH=
 check: ## Exactly what CI runs
 	.ci/run
 
-crds: ## Write crds/ from the Rust types
+crds: rust ## Write crds/ from the Rust types
 	$(CARGO) run --quiet --bin serin -- crds --output-dir crds
 
 golden: ## Rewrite the golden files; read the difference before you commit it
 	UPDATE_GOLDEN=1 $(CARGO) test --test suite
 
-size: ## Build the release binary and hold it against the limit of 18 MiB
+size: rust ## Build the release binary and hold it against the limit of 18 MiB
 	$(CARGO) build --release --bin serin
 	@size=$$(stat -c %s target/release/serin); echo "release binary: $$size bytes"; test $$size -le 18874368
 
-image: ## Build the image without a container engine, run it on a read-only root, write its bills of materials
+image: rust ## Build the image without a container engine, run it on a read-only root, write its bills of materials
 	deploy/image/build.sh

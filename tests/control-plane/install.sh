@@ -6,6 +6,7 @@
 #   Prometheus                from Debian's package, unpacked into $SERIN_CACHE/prometheus: no service is started
 #
 #   Python, Java, Maven       by apt, where missing; only for the tests of what is shipped: `install.sh --delivery`
+#   Rust, a C compiler        by apt, where Debian's rustup is too young by rustup's own installer; alone with `install.sh --rust`
 #
 #   SERIN_CACHE          where caches live, default .cache at the top of the repository (outside git)
 #   SERIN_PROMETHEUS     a Prometheus server to use in place of one from the path or from Debian
@@ -115,8 +116,38 @@ need_go() {
     go_will_do "$cache/go/bin/go" || { say "the Go in $cache/go does not run"; exit 1; }
 }
 
+# The toolchain itself is named in rust-toolchain.toml; rustup fetches it when cargo is first called.
+need_rust() {
+    if command -v cargo >/dev/null; then
+        return
+    fi
+    if command -v apt-get >/dev/null; then
+        know_packages cargo gcc
+        if apt-cache policy rustup | grep -q 'Candidate: [0-9]'; then
+            need rustup rustup
+            return
+        fi
+    fi
+    need curl curl
+    need update-ca-certificates ca-certificates
+    say "installing Rust for this user with rustup's own installer, https://sh.rustup.rs (nothing else changes)"
+    installer=$(mktemp)
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs -o "$installer" || {
+        rm -f "$installer"
+        say "the installer cannot be fetched; install Rust by hand (https://rustup.rs) and run this again"
+        exit 1
+    }
+    sh "$installer" -y --quiet --no-modify-path --default-toolchain none --profile minimal
+    rm -f "$installer"
+}
+
 if [ "${1:-}" = --where-prometheus ]; then
     prometheus_path
+    exit 0
+fi
+if [ "${1:-}" = --rust ]; then
+    need cc gcc
+    need_rust
     exit 0
 fi
 

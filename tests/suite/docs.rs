@@ -172,3 +172,22 @@ fn every_difference_names_a_test_that_exists() {
         }
     }
 }
+
+#[test]
+fn the_demo_plays_a_good_version_and_one_that_is_taken_back() {
+    let out = Command::new(root().join("examples/demo.sh"))
+        .arg(env!("CARGO_BIN_EXE_serin"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success(), "{said}");
+    for line in [
+        "as expected: Healthy on v2",
+        "as expected: rolled back before",
+        "What to look at next:",
+    ] {
+        assert!(said.contains(line), "no {line:?} in:\n{said}");
+    }
+    let page = root().join("target/support-agent.html");
+    assert!(fs::read_to_string(page).unwrap().contains("<svg"));
+}
