@@ -106,7 +106,7 @@ fn goes_forward(d: &Draft<'_>, sets: &Sets<'_>) -> bool {
     let hash = Some(sets.canary.hash.as_str());
     let is_rollback = sets
         .stable
-        .is_some_and(|stable| sets.canary.created < stable.created)
+        .is_some_and(|stable| origin::age(sets.canary) < origin::age(stable))
         && origin::may_be_good(read, sets.canary);
     read.stable_rs.is_some()
         && read.stable_rs.as_deref() != hash

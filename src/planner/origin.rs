@@ -30,6 +30,18 @@ pub fn created(recorded: Option<&str>, made: Timestamp) -> Timestamp {
     recorded.map_or(made, |recorded| recorded.min(made))
 }
 
+/// What orders versions by age. A ReplicaSet's time is told in whole seconds, and a quick pipeline makes
+/// two in one: then the revision that each had first decides.
+pub(crate) fn age(rs: &ReplicaSetSeen) -> (Timestamp, u64) {
+    let history = rs.revision_history.as_deref().unwrap_or_default();
+    let first = history
+        .split(',')
+        .find_map(|text| text.trim().parse().ok())
+        .unwrap_or(rs.revision);
+    // Without a number nothing is known, and nothing is older for it.
+    (rs.created, if first == 0 { u64::MAX } else { first })
+}
+
 /// False where it is known that this version was never the stable one: it was aborted, or another one
 /// took its place.
 pub(crate) fn may_be_good(status: &RolloutStatus, rs: &ReplicaSetSeen) -> bool {

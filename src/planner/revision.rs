@@ -4,7 +4,9 @@
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::config;
 use super::observed::{Need, Observed, ReplicaSetSeen, RolloutSeen};
+use super::origin;
 use crate::api::{POD_HASH_LABEL, PodTemplate, canary::CanaryStep, published::published};
 
 /// Format of `serin.dev/template`; another format is "not recognised", never "different".
@@ -146,7 +148,7 @@ impl<'a> Sets<'a> {
             .filter(|rs| rs.uid != canary.uid && stable.is_none_or(|s| s.uid != rs.uid))
             .filter(|rs| !rs.is_deleting)
             .collect();
-        older.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+        older.sort_by(|a, b| (origin::age(a), &a.name).cmp(&(origin::age(b), &b.name)));
         Self {
             canary,
             stable,
@@ -177,8 +179,9 @@ pub enum Found<'a> {
     Hold(String),
 }
 
-/// Finds the ReplicaSet of the template in spec (decisions §5): by recorded digest; else by the
-/// peer's status of this very generation; else by what the API server would store (dry run).
+/// Finds the ReplicaSet of the template in spec (decisions §5): by recorded digest; by what an undo
+/// wrote back; by the peer's status of this very generation; else by what the API server would store
+/// (dry run), where it may be that of a ReplicaSet whose digest says nothing.
 pub fn find(seen: &Observed) -> Found<'_> {
     let wanted = &seen.rollout.template_digest;
     let mut sets: Vec<&ReplicaSetSeen> = seen
@@ -186,24 +189,25 @@ pub fn find(seen: &Observed) -> Found<'_> {
         .iter()
         .filter(|rs| !rs.is_deleting)
         .collect();
-    sets.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
-    if let Some(known) = sets.iter().find(|rs| {
-        bears(rs.template_digest.as_deref(), wanted) || super::config::was_made_for(rs, wanted)
-    }) {
+    sets.sort_by(|a, b| (origin::age(a), &a.name).cmp(&(origin::age(b), &b.name)));
+    if let Some(known) = sets
+        .iter()
+        .find(|rs| bears(rs.template_digest.as_deref(), wanted) || config::was_made_for(rs, wanted))
+    {
         return Found::Known(known);
     }
     if let Some(found) = find_as_stored(seen, &sets) {
         return found;
     }
-    sets.retain(|rs| {
-        !rs.template_digest
-            .as_ref()
-            .is_some_and(|d| d.starts_with(FORMAT))
-    });
-    if sets.is_empty() {
-        return Found::Missing;
+    let foreign: Vec<&ReplicaSetSeen> = sets.iter().copied().filter(|rs| is_foreign(rs)).collect();
+    if let Some(named) = named_by_the_peer(seen, &foreign) {
+        return Found::Adopt(named);
     }
-    find_foreign(seen, &sets)
+    if is_mixed(seen) {
+        find_by_dry_run(seen, &sets)
+    } else {
+        find_by_dry_run(seen, &foreign)
+    }
 }
 
 /// The recorded digest of the version on record, which stands where the present template cannot be told.
@@ -238,12 +242,39 @@ fn find_as_stored<'a>(seen: &'a Observed, sets: &[&'a ReplicaSetSeen]) -> Option
     if !asks.is_empty() {
         return Some(Found::Ask(asks));
     }
-    let same = |rs: &&&ReplicaSetSeen| {
+    holding(seen, sets, template.value()).map(Found::Adopt)
+}
+
+/// The ReplicaSet that holds this template, which reads as the API server stores it.
+fn holding<'a>(
+    seen: &Observed,
+    sets: &[&'a ReplicaSetSeen],
+    stored: &Value,
+) -> Option<&'a ReplicaSetSeen> {
+    sets.iter().copied().find(|rs| {
         let ephemeral = rs.ephemeral.as_deref();
-        let theirs = known.get(&rs.name);
-        theirs.is_some_and(|t| comparable(t, ephemeral) == comparable(template.value(), ephemeral))
+        let theirs = seen.answers.replica_set_templates.get(&rs.name);
+        theirs.is_some_and(|t| comparable(t, ephemeral) == comparable(stored, ephemeral))
+    })
+}
+
+/// Without a digest of our format: another controller made it, or another release.
+fn is_foreign(rs: &ReplicaSetSeen) -> bool {
+    let digest = rs.template_digest.as_deref();
+    !digest.is_some_and(|d| d.starts_with(FORMAT))
+}
+
+/// `kubectl apply` of a manifest over what an undo wrote back leaves a template of which only some parts
+/// have the API server's defaults: it may be that of any ReplicaSet. These two fields hardly anybody
+/// writes, so no other template is asked about.
+fn is_mixed(seen: &Observed) -> bool {
+    let template = seen.answers.template.as_ref();
+    let Some(spec) = template.and_then(|t| t.value().get("spec")) else {
+        return false;
     };
-    sets.iter().find(same).map(|rs| Found::Adopt(rs))
+    let is_filled = |field: &&str| spec.get(field).is_some();
+    // Copies of tracked configuration are part of its ReplicaSets' templates, and not of this one.
+    ["schedulerName", "dnsPolicy"].iter().any(is_filled) && !config::is_tracked(&seen.rollout)
 }
 
 /// Fields that the API server always fills in, and hardly anybody writes all of.
@@ -259,40 +290,36 @@ fn is_as_stored(template: &Value) -> bool {
     spec.is_some_and(|spec| defaults.iter().all(|field| spec.get(field).is_some()))
 }
 
-fn find_foreign<'a>(seen: &'a Observed, candidates: &[&'a ReplicaSetSeen]) -> Found<'a> {
+/// The peer's status has observed this very generation: its `currentPodHash` names the ReplicaSet.
+fn named_by_the_peer<'a>(
+    seen: &'a Observed,
+    foreign: &[&'a ReplicaSetSeen],
+) -> Option<&'a ReplicaSetSeen> {
     let status = &seen.rollout.status;
     let is_observed =
         status.observed_generation.as_deref() == Some(&seen.rollout.generation.to_string());
-    if is_observed
-        && let Some(rs) = candidates
-            .iter()
-            .find(|rs| status.current_pod_hash.as_deref() == Some(&rs.hash))
-    {
-        return Found::Adopt(rs);
+    let mut foreign = foreign.iter().copied().filter(|_| is_observed);
+    foreign.find(|rs| status.current_pod_hash.as_deref() == Some(&rs.hash))
+}
+
+fn find_by_dry_run<'a>(seen: &'a Observed, candidates: &[&'a ReplicaSetSeen]) -> Found<'a> {
+    if candidates.is_empty() {
+        return Found::Missing;
     }
-    let stored = match &seen.answers.stored_template {
-        Some(Ok(stored)) => stored,
-        Some(Err(why)) => {
-            return Found::Hold(format!(
-                "the API server refused a dry run of the pod template, so it cannot be compared with ReplicaSets made by another controller: {why}"
-            ));
-        }
+    match &seen.answers.stored_template {
+        Some(Ok(stored)) => holding(seen, candidates, stored).map_or(Found::Missing, Found::Adopt),
+        // Of our own ReplicaSets the digest tells enough to go on.
+        Some(Err(_)) if !candidates.iter().any(|rs| is_foreign(rs)) => Found::Missing,
+        Some(Err(why)) => Found::Hold(format!(
+            "the API server refused a dry run of the pod template, so it cannot be compared with ReplicaSets made by another controller: {why}"
+        )),
         None => {
+            let names = candidates.iter().map(|rs| rs.name.clone());
             let mut asks = vec![Need::StoredTemplate];
-            asks.extend(
-                candidates
-                    .iter()
-                    .map(|rs| Need::ReplicaSetTemplate(rs.name.clone())),
-            );
-            return Found::Ask(asks);
+            asks.extend(names.map(Need::ReplicaSetTemplate));
+            Found::Ask(asks)
         }
-    };
-    let same = candidates.iter().find(|rs| {
-        let ephemeral = rs.ephemeral.as_deref();
-        let theirs = seen.answers.replica_set_templates.get(&rs.name);
-        theirs.is_some_and(|t| comparable(t, ephemeral) == comparable(stored, ephemeral))
-    });
-    same.map_or(Found::Missing, |rs| Found::Adopt(rs))
+    }
 }
 
 /// A stored template, without what a controller adds to it, in a form that can be compared.

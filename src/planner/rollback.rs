@@ -24,7 +24,7 @@ pub(crate) fn wearing<'a>(seen: &'a Observed, hash: Option<&str>) -> Option<&'a 
 pub(crate) fn is_older_than_stable(seen: &Observed, hash: &str) -> bool {
     let stable = wearing(seen, seen.rollout.status.stable_rs.as_deref());
     let new = wearing(seen, Some(hash));
-    matches!((new, stable), (Some(new), Some(stable)) if new.created < stable.created)
+    matches!((new, stable), (Some(new), Some(stable)) if origin::age(new) < origin::age(stable))
 }
 
 /// True when the version with this hash may come back without steps, pauses and analysis: it was
@@ -38,13 +38,11 @@ pub(crate) fn is_trusted(seen: &Observed, spec: &Spec, hash: &str) -> bool {
     let (Some(new), Some(stable)) = (wearing(seen, Some(hash)), stable) else {
         return false;
     };
-    let between = seen
-        .replica_sets
-        .iter()
-        .filter(|rs| new.created < rs.created && rs.created < stable.created)
-        .count();
+    let (from, to) = (origin::age(new), origin::age(stable));
+    let ages = seen.replica_sets.iter().map(origin::age);
+    let between = ages.filter(|age| from < *age && *age < to).count();
     let is_good = origin::may_be_good(&seen.rollout.status, new);
-    is_good && new.created < stable.created && u32::try_from(between).is_ok_and(|n| n < window)
+    is_good && from < to && u32::try_from(between).is_ok_and(|n| n < window)
 }
 
 /// Ends the steps of an update that may skip them, also where that shows only later (a retry, a

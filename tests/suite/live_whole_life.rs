@@ -188,10 +188,16 @@ async fn people_and_an_autoscaler_change_an_update_under_way() {
     // As a HorizontalPodAutoscaler does it.
     space.kubectl(&["scale", "rollout", "web", "--replicas=8"]);
     sizes_are(&space, "sizes follow in the pause", &[("1", 6), ("2", 2)]).await;
-    let waits = space
-        .reaches("web", "the pause goes on", at(1, "Paused"))
+    let follows = |r: Option<&Rollout>| {
+        at(1, "Paused")(r) && status(r).is_some_and(|s| s.hpa_replicas == Some(8))
+    };
+    space
+        .reaches(
+            "web",
+            "the pause goes on, and the autoscaler reads its pods",
+            follows,
+        )
         .await;
-    assert_eq!(waits.hpa_replicas, Some(8));
 
     space.command("web", "pause", "true");
     let manual = |r: Option<&Rollout>| {
@@ -236,6 +242,8 @@ async fn a_deadline_aborts_and_a_gradual_rollback_goes_down_in_steps() {
     let late = space.reaches("web", "it is aborted", is_aborted).await;
     let message = late.message.unwrap();
     assert!(message.contains("timed out progressing"), "{message}");
+    let duration = late.duration.unwrap();
+    assert_eq!(duration.completion_status.as_deref(), Some("Aborted"));
     sizes_are(&space, "back at v1", &[("1", 4), ("2", 0)]).await;
 
     // A good one goes to its pause, and back in steps.
@@ -255,7 +263,6 @@ async fn a_deadline_aborts_and_a_gradual_rollback_goes_down_in_steps() {
 
 /// A freeze of the whole cluster, for this namespace; `promote=full` goes through it and is recorded.
 #[tokio::test]
-#[ignore = "passes alone; in the whole suite it once never saw v1 at its step, and why is not known yet"]
 async fn a_freeze_of_the_cluster_holds_until_a_full_promotion_goes_through() {
     let Some(space) = space("cluster-freeze").await else {
         return;

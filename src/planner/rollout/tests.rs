@@ -97,6 +97,22 @@ fn world(replicas: u32, steps: Value) -> World {
     }
 }
 
+/// A template with the API server's defaults.
+fn as_stored(template: &Value) -> Value {
+    let mut stored = template.clone();
+    let mut fill = |at: &str, field: &str, value: Value| {
+        let object = stored.pointer_mut(at).and_then(Value::as_object_mut);
+        object.unwrap().entry(field).or_insert(value);
+    };
+    fill("/spec", "restartPolicy", json!("Always"));
+    fill("/spec", "terminationGracePeriodSeconds", json!(30));
+    fill("/spec", "dnsPolicy", json!("ClusterFirst"));
+    fill("/spec", "schedulerName", json!("default-scheduler"));
+    fill("/spec", "securityContext", json!({}));
+    fill("/spec/containers/0", "imagePullPolicy", json!("Always"));
+    stored
+}
+
 impl World {
     fn observed(&self) -> Observed {
         Observed {
@@ -108,6 +124,10 @@ impl World {
             answers: Answers {
                 template: self.rollout.spec.template.clone(),
                 replica_set_templates: self.stored.clone(),
+                stored_template: self.rollout.spec.template.as_ref().map(|template| {
+                    let stored = as_stored(template.value());
+                    Ok(Arc::new(stored))
+                }),
                 kept: Some(self.kept_of_stable()),
                 object: serde_json::to_value(&self.rollout).ok().map(Arc::new),
                 analysis_templates: self.analyses(),
@@ -218,16 +238,7 @@ impl World {
                     .as_str()
                     .unwrap();
                 self.templates.push((set.name.clone(), image.to_owned()));
-                let mut stored = set.object["spec"]["template"].clone();
-                for (field, value) in [
-                    ("restartPolicy", json!("Always")),
-                    ("terminationGracePeriodSeconds", json!(30)),
-                    ("dnsPolicy", json!("ClusterFirst")),
-                    ("schedulerName", json!("default-scheduler")),
-                    ("securityContext", json!({})),
-                ] {
-                    stored["spec"][field] = value;
-                }
+                let stored = as_stored(&set.object["spec"]["template"]);
                 self.stored.insert(set.name.clone(), stored.into());
                 let version = self.bump();
                 let made = Timestamp::from_second(self.now).unwrap();
@@ -762,6 +773,29 @@ fn spec_paused_freezes_sizes_and_steps() {
     w.settle();
     assert_eq!(w.sizes(), [3, 1]);
     assert_eq!(w.phase(), pair("Paused", "manually paused"));
+}
+
+/// Commands carry no version: one that comes together with a new template may be meant for the version
+/// before, and a new one goes out by nobody's mistake.
+#[test]
+fn a_promotion_in_the_same_change_as_a_new_template_is_refused() {
+    for value in ["true", "full"] {
+        let steps = json!([{"setWeight": 50}, {"pause": {}}]);
+        let mut w = updating(4, steps);
+        w.image("web:3");
+        w.annotate(PROMOTE, value);
+        w.settle();
+        assert_eq!(w.phase(), pair("Paused", "CanaryPauseStep"), "{value}");
+        let told = w.events.iter().find(|e| e.starts_with("CommandRefused"));
+        let told = told.unwrap();
+        assert!(
+            told.contains("the pod template has changed with it"),
+            "{told}"
+        );
+        w.annotate(PROMOTE, value);
+        w.settle();
+        assert_eq!(w.phase(), pair("Healthy", ""), "given again, it is taken");
+    }
 }
 
 #[test]

@@ -484,7 +484,7 @@ impl Guard {
             return false;
         };
         let made = |hash: &String| self.made.get(hash);
-        let is_older = matches!((made(current), made(stable)), (Some(a), Some(b)) if a < b);
+        let is_older = matches!((made(current), made(stable)), (Some(a), Some(b)) if a <= b);
         is_older && self.proven.contains(current)
     }
 

@@ -70,6 +70,37 @@ fn undo_takes_the_old_replica_set_and_makes_none() {
     assert_eq!(w.sets.len(), 2, "neither way makes a third");
 }
 
+/// `kubectl apply` replaces lists as a whole and leaves alone what neither manifest names: after an undo
+/// the Pod has the API server's defaults, and its containers have not.
+#[test]
+fn the_manifest_of_the_version_that_came_back_is_that_version() {
+    for dropped in [None, Some("securityContext")] {
+        let mut w = two_versions(json!([{"setWeight": 50}, {"pause": {}}]));
+        w.annotate(UNDO, "fast");
+        w.settle();
+        assert_eq!(w.phase(), pair("Healthy", ""));
+        let mut applied = |image: &str| {
+            let mut template = w.rollout.spec.template.clone().unwrap().value().clone();
+            let pod = template["spec"].as_object_mut().unwrap();
+            assert!(pod.contains_key("schedulerName"), "{pod:?}");
+            pod.insert(
+                "containers".into(),
+                json!([{"name": "app", "image": image}]),
+            );
+            dropped.map(|field| pod.remove(field));
+            w.rollout.spec.template = Some(PodTemplate::new(template));
+            w.generation();
+            w.settle();
+            (w.sets.len(), w.phase().0)
+        };
+        let healthy = |n: usize| (n, "Healthy".to_owned());
+        assert_eq!(applied("web:1"), healthy(2), "{dropped:?}");
+        assert_eq!(applied("web:2").0, 2, "nor does the other's make another");
+        assert_eq!(applied("web:1"), healthy(2), "{dropped:?}");
+        assert_eq!(applied("web:3").0, 3, "a new one is a new one");
+    }
+}
+
 #[test]
 fn undo_of_an_update_under_way_goes_back_to_stable() {
     let mut w = updating(4, json!([{"setWeight": 50}, {"pause": {}}]));
@@ -166,6 +197,39 @@ fn going_back_within_the_window_skips_the_steps() {
             assert_eq!(w.phase(), pair("Paused", "CanaryPauseStep"));
         }
     }
+}
+
+/// A creation time is told in whole seconds: of two versions made in one, the revision decides, also
+/// after the older one has come back under a new number.
+#[test]
+fn what_was_made_in_the_same_second_is_older_by_its_first_revision() {
+    let mut w = world(4, json!([{"setWeight": 50}, {"pause": {}}]));
+    w.rollout.spec.rollback_window = serde_json::from_value(json!({"revisions": 2})).unwrap();
+    w.settle();
+    for _ in 0..2 {
+        w.image("web:2");
+        w.settle();
+        w.annotate(PROMOTE, "full");
+        w.settle();
+        assert_eq!(w.phase(), pair("Healthy", ""));
+        w.freezes = super::freeze::freeze(None);
+        w.image("web:1");
+        w.settle();
+        assert_eq!(
+            w.phase(),
+            pair("Healthy", ""),
+            "older: neither frozen nor in steps"
+        );
+        w.freezes = Arc::default();
+        w.events.clear();
+    }
+    w.image("web:2");
+    w.settle();
+    assert_eq!(
+        w.phase(),
+        pair("Paused", "CanaryPauseStep"),
+        "no way back to it"
+    );
 }
 
 #[test]
