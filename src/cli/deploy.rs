@@ -45,6 +45,10 @@ pub struct Args {
     /// A Secret that analyses take credentials from, and that the controller may read; may be given several times
     #[arg(long = "secret", value_name = "NAMESPACE/NAME")]
     pub secrets: Vec<String>,
+    /// A namespace whose Rollouts may track ConfigMaps and Secrets (serin.dev/track-config): the controller may
+    /// read and copy them there; may be given several times
+    #[arg(long = "track-config", value_name = "NAMESPACE")]
+    pub track_config: Vec<String>,
     /// generate-all: with the ServiceMonitor, alerts and dashboard, which need the Prometheus operator
     #[arg(long)]
     pub monitoring: bool,
@@ -112,6 +116,7 @@ fn install(args: &Args) -> Install {
         monitoring_namespace,
         api_servers,
         secrets,
+        track_config,
         monitoring: _,
         output_dir: _,
     } = args.clone();
@@ -126,6 +131,7 @@ fn install(args: &Args) -> Install {
         monitoring_namespace,
         api_servers,
         secrets,
+        track_config,
     }
 }
 

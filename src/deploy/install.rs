@@ -23,6 +23,8 @@ pub struct Install {
     pub api_servers: Vec<String>,
     /// Secrets that analyses take credentials from, each as NAMESPACE/NAME.
     pub secrets: Vec<String>,
+    /// Namespaces whose Rollouts may track ConfigMaps and Secrets.
+    pub track_config: Vec<String>,
 }
 
 impl Default for Install {
@@ -38,6 +40,7 @@ impl Default for Install {
             monitoring_namespace: "monitoring".to_owned(),
             api_servers: vec![],
             secrets: vec![],
+            track_config: vec![],
         }
     }
 }
@@ -91,6 +94,9 @@ impl Install {
                 .split_once('/')
                 .is_some_and(|(space, name)| is_label(space) && is_subdomain(name));
             expect("--secret", secret, is_right, "must be NAMESPACE/NAME");
+        }
+        for tracked in &self.track_config {
+            expect("--track-config", tracked, is_label(tracked), name);
         }
         faults
     }

@@ -158,6 +158,15 @@ pub const LEASE: Right = right(
     "",
 );
 
+/// In the namespaces where Rollouts may track configuration, and only there: what their pods refer to is
+/// read, and copied for each revision.
+pub const TRACK_CONFIG: Right = right(
+    "",
+    &["configmaps", "secrets"],
+    &["get", "create", "delete"],
+    "",
+);
+
 /// Rules as YAML, each with its reason; as in the `rules` of a role.
 pub fn rules<'a>(rights: impl IntoIterator<Item = &'a Right>) -> String {
     let mut text = String::new();
@@ -234,6 +243,10 @@ subjects:
     ));
     for secret in &install.secrets {
         documents.extend(secret_in(secret, namespace));
+    }
+    for tracked in &install.track_config {
+        let rules = rules([&TRACK_CONFIG]);
+        documents.extend(bound_in(tracked, "serin-track-config", namespace, &rules));
     }
     documents
 }

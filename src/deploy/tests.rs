@@ -34,6 +34,7 @@ fn strange() -> Install {
         monitoring_namespace: "watch".to_owned(),
         api_servers: vec!["10.0.0.1/32".to_owned(), "fd00::1/128".to_owned()],
         secrets: vec!["agents/prometheus-token".to_owned()],
+        track_config: vec!["agents".to_owned()],
     }
 }
 
@@ -112,6 +113,42 @@ fn no_right_is_wider_than_it_must_be() {
 }
 
 #[test]
+fn configuration_is_tracked_where_a_role_says_so_and_nowhere_else() {
+    let install = Install {
+        track_config: vec!["shop".to_owned(), "agents".to_owned()],
+        ..Install::default()
+    };
+    let usual = objects(Part::Rbac, &Install::default());
+    let all = objects(Part::Rbac, &install);
+    let more: Vec<&Value> = all
+        .iter()
+        .filter(|object| !usual.contains(object))
+        .collect();
+    let names = |field: &str| -> Vec<&str> {
+        let texts = more.iter().filter_map(|o| o.pointer(field)?.as_str());
+        texts.collect()
+    };
+    assert_eq!(
+        names("/metadata/namespace"),
+        ["shop", "shop", "agents", "agents"]
+    );
+    assert_eq!(
+        names("/kind"),
+        ["Role", "RoleBinding", "Role", "RoleBinding"]
+    );
+    assert_eq!(
+        more[0]["rules"],
+        serde_json::json!([{"apiGroups": [""], "resources": ["configmaps", "secrets"],
+            "verbs": ["get", "create", "delete"]}])
+    );
+    let subject = &more[1]["subjects"][0];
+    assert_eq!(
+        subject["namespace"], "serin-system",
+        "the controller's account"
+    );
+}
+
+#[test]
 fn the_choices_are_in_the_deployment() {
     let all = objects(Part::Deployments, &strange());
     let spec = &all[0]["spec"];
@@ -161,6 +198,7 @@ fn wrong_choices_are_refused_all_at_once() {
         monitoring_namespace: String::new(),
         api_servers: vec!["10.0.0.1".to_owned()],
         secrets: vec!["token".to_owned()],
+        track_config: vec!["a/b".to_owned()],
         is_namespaced: false,
     };
     let faults = install.faults();
@@ -174,6 +212,7 @@ fn wrong_choices_are_refused_all_at_once() {
         "--monitoring-namespace",
         "--api-server",
         "--secret",
+        "--track-config",
     ] {
         assert!(
             faults.iter().any(|f| f.starts_with(&format!("{flag} "))),

@@ -189,7 +189,7 @@ pub fn resolved(rollout: RolloutSeen, sets: &[ReplicaSetSeen], answers: &Answers
     {
         return rollout;
     }
-    let faults = faults(&references, answers);
+    let faults = faults(&rollout.namespace, &references, answers);
     if faults.is_empty() {
         return RolloutSeen {
             template_digest: digest(template, &own(&references, answers)),
@@ -233,19 +233,26 @@ pub(crate) fn check(d: &mut Draft<'_>) {
     let answers = &d.seen.answers;
     let is_asked = is_tracked(&d.seen.rollout) && !is_lost(answers);
     if let Some(template) = template_of(answers).filter(|_| is_asked) {
-        d.faults
-            .extend(faults(&references(template.value()), answers));
+        let namespace = &d.seen.rollout.namespace;
+        let references = references(template.value());
+        d.faults.extend(faults(namespace, &references, answers));
     }
 }
 
-fn faults(references: &BTreeMap<ConfigKey, bool>, answers: &Answers) -> Vec<Fault> {
+fn faults(
+    namespace: &str,
+    references: &BTreeMap<ConfigKey, bool>,
+    answers: &Answers,
+) -> Vec<Fault> {
     references
         .iter()
-        .filter_map(|(key, is_optional)| fault(key, *is_optional, answers.configs.get(key)?))
+        .filter_map(|(key, is_optional)| {
+            fault(namespace, key, *is_optional, answers.configs.get(key)?)
+        })
         .collect()
 }
 
-fn fault(key: &ConfigKey, is_optional: bool, found: &Found) -> Option<Fault> {
+fn fault(namespace: &str, key: &ConfigKey, is_optional: bool, found: &Found) -> Option<Fault> {
     let message = match found {
         Found::There(_) => return None,
         Found::Absent if is_optional => return None,
@@ -253,7 +260,7 @@ fn fault(key: &ConfigKey, is_optional: bool, found: &Found) -> Option<Fault> {
             format!("{key} is not found in this namespace, and pods need it: create it")
         }
         Found::Refused(why) => format!(
-            "{key} cannot be read: {why}; let the controller do it by the Role of docs/config.md in this namespace, or remove the annotation"
+            "{key} cannot be read: {why}. Let the controller do it in this namespace: serin deploy generate-rbac --track-config {namespace} | kubectl apply -f - (in the chart: trackConfigNamespaces), or remove the annotation"
         ),
     };
     Some(Fault::invalid(

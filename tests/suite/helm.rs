@@ -42,11 +42,15 @@ fn the_chart_says_what_the_command_says() {
         "--set=controller.metrics.serviceMonitor.enabled=true",
         "--set=controller.metrics.prometheusRule.enabled=true",
         "--set=controller.metrics.dashboard.enabled=true",
+        "--set=trackConfigNamespaces={shop}",
     ];
     let Some(chart) = template(&everything) else {
         return;
     };
-    let install = Install::default();
+    let install = Install {
+        track_config: vec!["shop".to_owned()],
+        ..Install::default()
+    };
     let parts = Part::USUAL.into_iter().chain([Part::Monitoring]);
     let command: Vec<Value> = parts
         .flat_map(|part| documents(&part.render(&install)))
@@ -71,6 +75,8 @@ fn the_chart_says_what_the_command_says() {
         ("ClusterRole", "serin-aggregate-to-admin", "rules"),
         ("ClusterRoleBinding", "serin", "subjects"),
         ("Role", "serin-lease", "rules"),
+        ("Role", "serin-track-config", "rules"),
+        ("RoleBinding", "serin-track-config", "subjects"),
         ("PrometheusRule", "serin", "spec"),
         ("ConfigMap", "serin-dashboard", "data"),
     ] {

@@ -7,7 +7,7 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::Service;
 use serde_json::Value;
 use serin::api::AnalysisRun;
-use serin::deploy::rights::{LEASE, RIGHTS};
+use serin::deploy::rights::{LEASE, RIGHTS, TRACK_CONFIG};
 
 use crate::bench::control_plane::User;
 use crate::cluster::{self, Cluster};
@@ -29,7 +29,7 @@ fn deploy(cluster: &Cluster, file: &str) -> String {
 
 /// A controller with the rights of rbac.yaml, for objects labelled with this instance: other
 /// controllers of this suite are at work in all namespaces.
-fn with_rights(instance: &str) -> Serin {
+pub(crate) fn with_rights(instance: &str) -> Serin {
     let cluster = cluster::shared().unwrap();
     deploy(cluster, "namespace.yaml");
     deploy(cluster, "rbac.yaml");
@@ -184,15 +184,13 @@ fn used() -> BTreeSet<Use> {
                     .unwrap_or_default()
             };
             let (resource, sub) = (text("/objectRef/resource"), text("/objectRef/subresource"));
-            // Without a resource it is the published schema, which every account may read. Secrets and ConfigMaps
-            // are granted where they are used (`serin deploy generate-rbac --secret`, docs/config.md). In some
-            // namespaces tests of the bench itself play clients under the controller's name.
+            // Without a resource it is the published schema, which every account may read. In some namespaces
+            // tests of the bench itself play clients under the controller's name.
             let space = text("/objectRef/namespace");
             let is_played = ["default", "freeze-", "proxy-", "kill-"]
                 .iter()
                 .any(|bench| space.starts_with(bench));
-            let is_on_request = ["secrets", "configmaps"].contains(&resource);
-            if !resource.is_empty() && !is_on_request && !is_played {
+            if !resource.is_empty() && !is_played {
                 let slash = if sub.is_empty() { "" } else { "/" };
                 let resource = format!("{resource}{slash}{sub}");
                 used.insert((
@@ -214,7 +212,9 @@ fn what_the_suite_has_used_is_granted() {
         used.len() > 5,
         "no audit log of a run with SERIN_APISERVER=start is there: {used:?}"
     );
-    let rights = RIGHTS.iter().chain([&LEASE]);
+    // Of Secrets and ConfigMaps no more than what `generate-rbac --track-config` gives, which includes what
+    // `--secret` does.
+    let rights = RIGHTS.iter().chain([&LEASE, &TRACK_CONFIG]);
     let granted: BTreeSet<Use> = rights
         .flat_map(|right| {
             right
