@@ -214,6 +214,12 @@ fn judge_pause(d: &mut Draft<'_>, pause: bool) -> Judgement {
 
 fn judge_promote(d: &mut Draft<'_>, value: &str) -> Judgement {
     let refuse = |why: &str| Judgement::Refuse(why.to_owned());
+    // Meant for the version before or for this one? Nobody can tell, and this one has had no gate yet.
+    if !is_on_record(d.seen) {
+        return refuse(
+            "the pod template has changed with it or just before, and a promotion is for an update that is under way: give it again when this one is",
+        );
+    }
     if !is_updating(d) {
         return refuse("no update is under way: the version in spec is the stable one");
     }

@@ -117,17 +117,28 @@ impl ServicePatch {
 /// The Services that a spec names, with the field that names each.
 pub fn named(spec: &Spec) -> Vec<(&'static str, &str)> {
     let fields = match &spec.strategy {
-        Strategy::Canary(canary) => [
-            (
-                "spec.strategy.canary.stableService",
-                canary.stable_service.as_deref(),
-            ),
-            (
-                "spec.strategy.canary.canaryService",
-                canary.canary_service.as_deref(),
-            ),
-        ],
-        Strategy::BlueGreen(it) => [
+        Strategy::Canary(canary) => {
+            let pair = canary.ping_pong.as_ref();
+            vec![
+                (
+                    "spec.strategy.canary.stableService",
+                    canary.stable_service.as_deref(),
+                ),
+                (
+                    "spec.strategy.canary.canaryService",
+                    canary.canary_service.as_deref(),
+                ),
+                (
+                    "spec.strategy.canary.pingPong.pingService",
+                    pair.map(|pair| pair.ping.as_str()),
+                ),
+                (
+                    "spec.strategy.canary.pingPong.pongService",
+                    pair.map(|pair| pair.pong.as_str()),
+                ),
+            ]
+        }
+        Strategy::BlueGreen(it) => vec![
             (
                 "spec.strategy.blueGreen.activeService",
                 Some(it.active_service.as_str()),

@@ -223,6 +223,8 @@ pub struct Canary {
     pub canary_service: Option<String>,
     /// Service that shows the stable version.
     pub stable_service: Option<String>,
+    /// The pair that takes turns instead of the two above, where a router has one.
+    pub ping_pong: Option<PingPong>,
     /// As written, resolved against replicas by `replicas::fenceposts`.
     pub max_surge: Bound,
     /// As written, resolved against replicas by `replicas::fenceposts`.
@@ -241,6 +243,15 @@ pub struct Canary {
     pub gradual_rollback: Option<Descent>,
     /// The first deployment is judged too.
     pub analyzes_first: bool,
+}
+
+/// Two Services that keep their selectors: at a promotion they change roles (contract V3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PingPong {
+    /// The one that is canary first.
+    pub ping: String,
+    /// The one that is stable first.
+    pub pong: String,
 }
 
 /// `replicaProgressThreshold` (contract S16).

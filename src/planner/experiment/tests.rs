@@ -634,7 +634,7 @@ fn what_is_wrong_is_told_at_once_and_nothing_is_made() {
         "spec.templates[0].replicas: Invalid",
         "spec.templates[0].selector: Required value: Experiment has missing field",
         "spec.templates[0].template: Required",
-        "spec.templates[2].name: Invalid value: \"a\": Duplicate",
+        "spec.templates[2].name: Invalid value: \"a\": Experiment has repeated template name a",
         "spec.templates[2].template.spec.containers[0].image: Required",
         "spec.duration: Invalid value: \"soon\"",
         "spec.scaleDownDelaySeconds: Invalid",

@@ -9,7 +9,7 @@ use crate::api::IntOrString;
 use crate::api::canary::{CanaryStrategy, GradualRollback, ReplicaProgressThreshold};
 use crate::planner::fault::Fault;
 use crate::planner::revision;
-use crate::planner::spec::{Background, Bound, Canary, Descent, Step, Threshold};
+use crate::planner::spec::{Background, Bound, Canary, Descent, PingPong, Step, Threshold};
 
 /// Lowers the canary strategy; faults are added to `faults`.
 pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Canary {
@@ -47,6 +47,12 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
     let has_router = routers.is_set();
     let service = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
     let (canary_service, stable_service) = (service(canary_service), service(stable_service));
+    let pair = ping_pong.as_ref().and_then(|pair| {
+        Some(PingPong {
+            ping: service(&pair.ping_service)?,
+            pong: service(&pair.pong_service)?,
+        })
+    });
     if ping_pong.is_some() && has_router {
         faults.push(Fault::unsupported(&format!("{CANARY}.pingPong")));
     }
@@ -118,6 +124,7 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
     Canary {
         canary_service,
         stable_service,
+        ping_pong: pair,
         roles: lower_roles(
             CANARY,
             ("stableMetadata", stable_metadata.as_ref()),

@@ -35,7 +35,7 @@ pub(super) fn step(
     let mut names = BTreeSet::new();
     for (i, template) in templates.iter().enumerate() {
         let at = format!("{path}.templates[{i}]");
-        name(&at, &template.name, &mut names, faults);
+        name(&at, ("template", i), &template.name, &mut names, faults);
         if template.spec_ref != "canary" && template.spec_ref != "stable" {
             faults.push(Fault::invalid(
                 &format!("{at}.specRef"),
@@ -54,7 +54,7 @@ pub(super) fn step(
     let mut names = BTreeSet::new();
     for (i, analysis) in wire.analyses.iter().flatten().enumerate() {
         let at = format!("{path}.analyses[{i}]");
-        name(&at, &analysis.name, &mut names, faults);
+        name(&at, ("analysis", i), &analysis.name, &mut names, faults);
         if analysis.template_name.is_empty() {
             let path = format!("{at}.templateName");
             faults.push(Fault::required(&path, "name the AnalysisTemplate"));
@@ -97,15 +97,27 @@ fn weight(path: &str, weight: Option<i64>, routers: Routers<'_>, faults: &mut Ve
     faults.push(Fault::invalid(path, weight, message));
 }
 
-fn name(at: &str, name: &str, names: &mut BTreeSet<String>, faults: &mut Vec<Fault>) {
+/// L39: `what` at its index has a name, and no other one has it.
+fn name(
+    at: &str,
+    (what, i): (&str, usize),
+    name: &str,
+    names: &mut BTreeSet<String>,
+    faults: &mut Vec<Fault>,
+) {
     let path = format!("{at}.name");
     if name.is_empty() {
-        faults.push(Fault::required(&path, "give it a name of its own"));
+        faults.push(Fault::required(
+            &path,
+            format!("Experiment has empty {what} name at index {i}: give it a name of its own"),
+        ));
     } else if !names.insert(name.to_owned()) {
         faults.push(Fault::invalid(
             &path,
             format!("{name:?}"),
-            "Duplicate value: repeated name, each needs one of its own",
+            format!(
+                "Experiment has repeated {what} name {name} at index {i}: give it one of its own"
+            ),
         ));
     } else if !is_label(name) {
         faults.push(Fault::invalid(

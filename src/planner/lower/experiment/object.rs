@@ -55,14 +55,14 @@ fn lower(wire: &ExperimentSpec, faults: &mut Vec<Fault>) -> Spec {
     let mut lowered = vec![];
     for (i, it) in templates.iter().enumerate() {
         let at = format!("spec.templates[{i}]");
-        name(&at, &it.name, &mut names, faults);
+        name(&at, ("template", i), &it.name, &mut names, faults);
         lowered.extend(lower_template(i, it, deadline, faults));
         service(&at, it, &mut services, faults);
     }
     let mut names = BTreeSet::new();
     for (i, analysis) in analyses.iter().flatten().enumerate() {
         let at = format!("spec.analyses[{i}]");
-        name(&at, &analysis.name, &mut names, faults);
+        name(&at, ("analysis", i), &analysis.name, &mut names, faults);
         if analysis.template_name.is_empty() {
             let path = format!("{at}.templateName");
             faults.push(Fault::required(&path, "name the AnalysisTemplate"));
@@ -176,5 +176,36 @@ fn arguments(at: &str, args: &[Argument], faults: &mut Vec<Fault>) {
             let message = format!("arg '{}' has both Value and ValueFrom fields", arg.name);
             faults.push(Fault::invalid(&at, format!("{:?}", arg.name), message));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// L39, in the words that clients know.
+    #[test]
+    fn names_are_given_once() {
+        let pods = json!({"metadata": {"labels": {"app": "a"}},
+            "spec": {"containers": [{"name": "a", "image": "a:1"}]}});
+        let named = |name: &str| json!({"name": name, "template": pods, "selector": {"matchLabels": {"app": "a"}}});
+        let wire = json!({
+            "templates": [named("a"), named(""), named("a")],
+            "analyses": [{"name": "b", "templateName": "t"}, {"name": "b", "templateName": "t"}],
+        });
+        let told: Vec<String> = check(&serde_json::from_value(wire).unwrap())
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        for (fault, words) in told.iter().zip([
+            "spec.templates[1].name: Required value: Experiment has empty template name at index 1",
+            "spec.templates[2].name: Invalid value: \"a\": Experiment has repeated template name a at index 2",
+            "spec.analyses[1].name: Invalid value: \"b\": Experiment has repeated analysis name b at index 1",
+        ]) {
+            assert!(fault.contains(words), "{words} is not in {fault}");
+        }
+        assert_eq!(told.len(), 3, "{told:?}");
     }
 }

@@ -3,7 +3,8 @@
 use super::blue_green::{blue_green, service};
 use super::*;
 use crate::api::{ABORT, RETRY};
-use crate::planner::services::release;
+use crate::planner::services::{faults, named, release};
+use crate::planner::spec::{PingPong, Strategy};
 
 impl World {
     /// Pods that can answer behind a Service: of the version it selects, or of all.
@@ -408,4 +409,47 @@ fn a_canarys_services_follow_pods_that_can_answer() {
     w.broken.push("web:3".into());
     w.update("web:3");
     assert_eq!(shown(&w), (2, 2));
+}
+
+/// Ping-pong is refused until there are routers for it. Its two Services are looked at as the others are:
+/// missing, another Rollout's, of other labels, and let go when nobody names them (V2, V6, L28).
+#[test]
+fn the_services_of_ping_pong_are_named_like_the_others() {
+    let w = world(1, json!(null));
+    let mut rollout = RolloutSeen::of(&w.rollout);
+    let mut spec = (**rollout.spec.as_ref().unwrap()).clone();
+    let Strategy::Canary(canary) = &mut spec.strategy else {
+        panic!("a canary");
+    };
+    canary.ping_pong = Some(PingPong {
+        ping: "ping".to_owned(),
+        pong: "pong".to_owned(),
+    });
+    let names: Vec<&str> = named(&spec).into_iter().map(|(_, name)| name).collect();
+    assert_eq!(names, ["ping", "pong"]);
+
+    let mut seen = w.observed();
+    let mut other = service("pong");
+    other.manager = Some("shop".to_owned());
+    other.selector.insert("tier".to_owned(), "gold".to_owned());
+    seen.services = vec![other];
+    let told: Vec<String> = faults(&seen, &spec)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    for (fault, words) in told.iter().zip([
+        "spec.strategy.canary.pingPong.pingService: Invalid value: \"ping\": service \"ping\" not found",
+        "pingPong.pongService: Invalid value: \"pong\": Service \"pong\" is managed by another Rollout: shop",
+        "Service \"pong\" has unmatch label \"tier\" in rollout",
+    ]) {
+        assert!(fault.contains(words), "{words} is not in {fault}");
+    }
+    assert_eq!(told.len(), 3, "{told:?}");
+
+    let mut mine = service("ping");
+    mine.manager = Some("web".to_owned());
+    assert!(release(&mine, Some(&rollout)).is_some(), "no longer named");
+    rollout.spec = Ok(Arc::new(spec));
+    assert!(release(&mine, Some(&rollout)).is_none(), "in use");
+    assert!(release(&mine, None).is_some(), "the Rollout is gone");
 }
