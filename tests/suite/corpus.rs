@@ -14,7 +14,8 @@ use serin::api::patch::apply_merge_patch;
 use serin::lint::{Severity, Source, check};
 
 use crate::cluster;
-use crate::controller::{Serin, phase, space};
+use crate::controller::{Serin, at, phase, set_uids, space};
+use crate::live_pods::pods;
 
 #[derive(Deserialize)]
 struct Corpus {
@@ -229,7 +230,7 @@ async fn wrong_rollouts_tell_all_their_faults_and_change_nothing() {
     );
     let post = PostParams::default();
     let object = |manifest: &Value| serde_json::from_value(manifest.clone()).unwrap();
-    // One that is well, for every wrong spec to be applied to.
+    // One in the middle of an update, for every wrong spec to be applied to.
     rollouts
         .create(&post, &object(&manifest("well", &good["canary"])))
         .await
@@ -237,6 +238,14 @@ async fn wrong_rollouts_tell_all_their_faults_and_change_nothing() {
     space
         .reaches("well", "the good one is well", phase("Healthy"))
         .await;
+    let mut second = good["canary"].clone();
+    second["template"]["spec"]["containers"][0]["image"] = json!("example/web:2");
+    second["strategy"]["canary"]["steps"][1]["pause"] = json!({});
+    replace_spec(&rollouts, "well", &second).await.unwrap();
+    let waits = space
+        .reaches("well", "its update waits", at(1, "Paused"))
+        .await;
+    let pods_before = pods(&space).await;
     let sets = space.api::<ReplicaSet>();
     let before = sets.list(&ListParams::default()).await.unwrap().items;
     let state = |sets: &[ReplicaSet]| -> Vec<(Option<String>, Value)> {
@@ -271,7 +280,7 @@ async fn wrong_rollouts_tell_all_their_faults_and_change_nothing() {
             ));
         }
     }
-    // Applied to the one that is well: it says so, and its pods go on as they are.
+    // Applied to the one that is well: it says so, and its update stays where it is.
     // A selector never changes, and one that is taken away cannot be given back.
     let selector = &good["canary"]["selector"];
     let others = stored
@@ -288,15 +297,23 @@ async fn wrong_rollouts_tell_all_their_faults_and_change_nothing() {
     let after = sets.list(&ListParams::default()).await.unwrap().items;
     assert_eq!(state(&before), state(&after), "no ReplicaSet is touched");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // And once the spec is right again, so is the Rollout.
+    // And once the spec is right again, the update waits as before, and goes back to what was good.
+    replace_spec(&rollouts, "well", &second).await.unwrap();
+    let again = space
+        .reaches("well", "it waits at its step again", at(1, "Paused"))
+        .await;
+    assert_eq!(again.current_pod_hash, waits.current_pod_hash);
+    assert_eq!(again.pause_conditions, waits.pause_conditions);
+    assert_eq!(pods(&space).await, pods_before, "no pod is touched");
+    let after = sets.list(&ListParams::default()).await.unwrap().items;
+    assert_eq!(state(&before), state(&after), "no ReplicaSet is touched");
     replace_spec(&rollouts, "well", &good["canary"])
         .await
         .unwrap();
     space
         .reaches("well", "it is well again", phase("Healthy"))
         .await;
-    let after = sets.list(&ListParams::default()).await.unwrap().items;
-    assert_eq!(state(&before), state(&after), "no ReplicaSet is touched");
+    assert_eq!(set_uids(&space).await.len(), before.len());
 }
 
 /// Puts this spec in the place of the one there is.

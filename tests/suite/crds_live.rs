@@ -54,7 +54,7 @@ fn apply_crds(cluster: &Cluster, more: &[&str]) {
     );
 }
 
-async fn space(name: &str) -> Option<(&'static Cluster, Space)> {
+pub(crate) async fn space(name: &str) -> Option<(&'static Cluster, Space)> {
     let cluster = cluster::shared()?;
     install(cluster).await;
     Some((cluster, cluster.space(name).await))
@@ -234,108 +234,6 @@ async fn a_selector_never_changes() {
         .await;
     let said = refused.unwrap_err().to_string();
     assert!(said.contains(".spec.selector is immutable"), "{said}");
-}
-
-#[tokio::test]
-async fn bad_objectives_are_refused_with_what_to_do() {
-    let Some((_, space)) = space("slos").await else {
-        return;
-    };
-    let violations = json!({ "violations": { "counter": "x" } });
-    let cases = [
-        (json!({}), "objectives: Required value"),
-        (json!({ "objectives": [] }), "should have at least 1 items"),
-        (
-            json!({ "interval": "30x", "objectives": [violations] }),
-            "write a duration with units",
-        ),
-        (
-            json!({ "prometheus": "prom:9090", "objectives": [violations] }),
-            "write the whole address",
-        ),
-        (
-            json!({ "selectBy": "name", "objectives": [violations] }),
-            "supported values: \"hash\", \"pod\"",
-        ),
-        (
-            json!({ "hashLabel": "a-b", "objectives": [violations] }),
-            "write the name of a Prometheus label",
-        ),
-        (
-            json!({ "minSamples": -1, "objectives": [violations] }),
-            "greater than or equal to 0",
-        ),
-        (
-            json!({ "objectives": [{ "violations": { "counter": "x" }, "query": { "promql": "up", "atMost": 1 } }] }),
-            "set exactly one of latency, success, cost, violations and query",
-        ),
-        (
-            json!({ "objectives": [{ "latency": { "histogram": "x" } }] }),
-            "latency.p50: Required value",
-        ),
-        (
-            json!({ "objectives": [{ "latency": { "histogram": "sum(rate(x))", "p95": "1s" } }] }),
-            "put any other expression into a query objective",
-        ),
-        (
-            json!({ "objectives": [{ "success": { "good": "g", "total": "t" } }] }),
-            "success.atLeast: Required value",
-        ),
-        (
-            json!({ "objectives": [{ "cost": { "spent": "s", "atMost": 1 } }] }),
-            "cost.per: Required value",
-        ),
-        (
-            json!({ "objectives": [{ "name": "A b", "violations": { "counter": "x" } }] }),
-            "such as chat-latency",
-        ),
-        (
-            json!({ "objectives": [{ "name": "a", "violations": { "counter": "x" } }, { "name": "a", "violations": { "counter": "z" } }] }),
-            "give each objective a name of its own",
-        ),
-    ];
-    let rollouts = space.api::<Rollout>();
-    for strategy in ["canary", "blueGreen"] {
-        for (slos, expected) in &cases {
-            let said = dry_run(&rollouts, strategy, slos)
-                .await
-                .unwrap_err()
-                .to_string();
-            assert!(
-                said.contains(expected),
-                "{slos} in {strategy} is refused with {said}"
-            );
-        }
-    }
-}
-
-#[tokio::test]
-async fn good_objectives_are_taken() {
-    let Some((_, space)) = space("slos").await else {
-        return;
-    };
-    let slos = json!({ "selectBy": "pod", "window": "1h30m", "objectives": [
-        { "latency": { "histogram": "x{a=\"b\"}", "p50": 0.5, "p95": { "noWorseThanStable": "20%" }, "p99": 2 } },
-        { "query": { "name": "any-name", "promql": "max(x{{{canary}}})", "atLeast": 0.5 } },
-        { "name": "per-task", "cost": { "spent": "s", "per": "p", "atMost": 0.05 } },
-    ]});
-    let rollouts = space.api::<Rollout>();
-    for strategy in ["canary", "blueGreen"] {
-        dry_run(&rollouts, strategy, &slos).await.unwrap();
-    }
-}
-
-async fn dry_run(rollouts: &Api<Rollout>, strategy: &str, slos: &Value) -> kube::Result<Rollout> {
-    let manifest = json!({
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Rollout",
-        "metadata": { "name": "web" },
-        "spec": { "strategy": { strategy: { "slos": slos } } },
-    });
-    let params = PatchParams::apply("test").dry_run();
-    rollouts
-        .patch("web", &params, &Patch::Apply(manifest))
-        .await
 }
 
 #[tokio::test]

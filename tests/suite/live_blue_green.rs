@@ -3,16 +3,14 @@
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Service;
-use kube::api::{ListParams, Patch, PatchParams};
-use serde_json::json;
 use serin::api::{MANAGED_BY, POD_HASH_LABEL, Rollout, RolloutStatus};
 
 use crate::cluster::{Space, until};
-use crate::controller::{Serin, phase, set_uids, space, web};
+use crate::controller::{Serin, phase, space, web};
 
 const MANUAL: &str = "{activeService: live, previewService: next, autoPromotionEnabled: false, scaleDownDelaySeconds: 1, abortScaleDownDelaySeconds: 1}";
 
-fn pair(tag: &str, strategy: &str) -> String {
+pub(crate) fn pair(tag: &str, strategy: &str) -> String {
     web(tag, 3, "{}").replace("{canary: {}}", &format!("{{blueGreen: {strategy}}}"))
 }
 
@@ -23,7 +21,7 @@ fn service(name: &str) -> String {
 }
 
 /// Services, and the first version behind them.
-async fn first(space: &Space, strategy: &str) -> RolloutStatus {
+pub(crate) async fn first(space: &Space, strategy: &str) -> RolloutStatus {
     space.apply(&service("live"));
     space.apply(&service("next"));
     space.apply(&pair("1", strategy));
@@ -33,7 +31,7 @@ async fn first(space: &Space, strategy: &str) -> RolloutStatus {
 }
 
 /// Waits until a Service selects this hash, `None` for none.
-async fn selects(space: &Space, name: &str, hash: Option<&str>) -> Service {
+pub(crate) async fn selects(space: &Space, name: &str, hash: Option<&str>) -> Service {
     let condition = |service: Option<&Service>| {
         let spec = service.and_then(|s| s.spec.as_ref());
         let selector = spec.and_then(|s| s.selector.as_ref());
@@ -241,65 +239,6 @@ async fn scaled_to_zero_the_services_are_let_go() {
     space.kubectl(&["scale", "rollout", "web", "--replicas=2"]);
     selects(&space, "live", status.stable_rs.as_deref()).await;
     space.reaches("web", "it is back", phase("Healthy")).await;
-}
-
-#[tokio::test]
-async fn an_update_that_the_peer_left_in_its_pause_is_carried_on() {
-    let Some(space) = space("bgtakeover").await else {
-        return;
-    };
-    let serin = Serin::start(&space, &[]);
-    first(&space, MANUAL).await;
-    space.apply(&pair("2", MANUAL));
-    let before = space.reaches("web", "it waits", paused).await;
-    drop(serin);
-    forget_serin(&space).await;
-    let sets = set_uids(&space).await;
-
-    let _serin = Serin::start(&space, &[]);
-    let ours = |r: Option<&Rollout>| {
-        let status = r.and_then(|r| r.status.as_ref());
-        paused(r) && status.is_some_and(|s| s.serin.is_some())
-    };
-    let after = space.reaches("web", "it is taken over", ours).await;
-    assert_eq!(set_uids(&space).await, sets, "no ReplicaSet is made");
-    assert_eq!(after.pause_conditions, before.pause_conditions);
-    assert_eq!(after.blue_green, before.blue_green);
-    let patch = r#"{"status":{"pauseConditions":null}}"#;
-    space.kubectl(&[
-        "patch",
-        "rollout",
-        "web",
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-        patch,
-    ]);
-    let status = space
-        .reaches("web", "it is promoted", phase("Healthy"))
-        .await;
-    assert_eq!(status.stable_rs, before.current_pod_hash);
-    selects(&space, "live", status.stable_rs.as_deref()).await;
-    assert_eq!(set_uids(&space).await, sets);
-}
-
-/// Leaves everything as the peer would have it: nothing of ours on any object.
-async fn forget_serin(space: &Space) {
-    let params = PatchParams::default();
-    let status = json!({"status": {"serin": null, "currentStepHash": ""}});
-    let rollouts = space.api::<Rollout>();
-    rollouts
-        .patch_status("web", &params, &Patch::Merge(status))
-        .await
-        .unwrap();
-    let plain = json!({"metadata": {"annotations": {"serin.dev/template": null, "serin.dev/decision": null}}});
-    let sets = space.api::<ReplicaSet>();
-    for set in sets.list(&ListParams::default()).await.unwrap() {
-        let name = set.metadata.name.unwrap();
-        sets.patch(&name, &params, &Patch::Merge(&plain))
-            .await
-            .unwrap();
-    }
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ pub(crate) async fn pods(space: &Space) -> Vec<String> {
 }
 
 /// The restart that was asked for is on record as done.
-fn restarted(rollout: Option<&Rollout>) -> bool {
+pub(crate) fn restarted(rollout: Option<&Rollout>) -> bool {
     rollout.is_some_and(|r| {
         let done = r.status.as_ref().and_then(|s| s.restarted_at.clone());
         r.spec.restart_at.is_some() && done == r.spec.restart_at

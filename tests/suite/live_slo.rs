@@ -385,3 +385,46 @@ async fn the_manifest_of_the_seeds_goes_through() {
         [("1.0.1".to_owned(), 0), ("1.0.2".to_owned(), 2)]
     );
 }
+
+/// The gate of a blueGreen judges what clients get: after the switch, and then it switches back.
+#[tokio::test]
+async fn a_slow_version_behind_the_active_service_is_switched_back() {
+    let Some(space) = space("slowblue").await else {
+        return;
+    };
+    let _serin = gated(&space, &cluster::prometheus(PodLabels::All).url());
+    space.apply("{apiVersion: v1, kind: Service, metadata: {name: live}, spec: {selector: {app: agent}, ports: [{port: 80}]}}");
+    let version = |tag: &str| {
+        let text = agent(tag, json!({"startingStep": 0}), json!([]));
+        let mut rollout: Value = serde_json::from_str(&text).unwrap();
+        let slos = rollout["spec"]["strategy"]["canary"]["slos"].take();
+        rollout["spec"]["strategy"] = json!({"blueGreen": {"activeService": "live", "scaleDownDelaySeconds": 600, "slos": slos}});
+        rollout.to_string()
+    };
+    space.apply(&version("1.0.0"));
+    let first = space
+        .reaches("agent", "the first version is there", phase("Healthy"))
+        .await;
+    let history = History::of(&space, "agent").await;
+    space.apply(&version("1.0.1-slow"));
+    let status = space
+        .reaches("agent", "it is switched back", phase("Degraded"))
+        .await;
+    says(&status, &["p95-latency", "800ms"]);
+    assert_eq!(status.abort, Some(true));
+    crate::live_blue_green::selects(&space, "live", first.stable_rs.as_deref()).await;
+    let active = history.of_what(|s| s.blue_green.as_ref()?.active_selector.clone());
+    let (old, new) = (first.stable_rs.unwrap(), status.current_pod_hash.unwrap());
+    assert!(active.contains(&new), "clients had it: {active:?}");
+    let back = |r: Option<&Rollout>| {
+        let s = r.unwrap().status.as_ref().unwrap();
+        let active = s
+            .blue_green
+            .as_ref()
+            .and_then(|b| b.active_selector.as_ref());
+        active == Some(&old) && s.available_replicas == Some(2)
+    };
+    space
+        .reaches("agent", "clients have the old one", back)
+        .await;
+}
