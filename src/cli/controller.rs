@@ -3,7 +3,7 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -114,6 +114,14 @@ pub struct Args {
     /// YAML file that says where metric plugins are (docs/providers.md); read at every question.
     #[arg(long, env = "SERIN_PLUGINS", value_name = "FILE")]
     pub plugins: Option<PathBuf>,
+    /// Last lines of a Job's log that its measurement keeps, at most 1 KiB; 0: logs are not read.
+    #[arg(
+        long,
+        env = "SERIN_JOB_LOG_LINES",
+        default_value_t = 10,
+        value_name = "NUMBER"
+    )]
+    pub job_log_lines: u16,
 }
 
 /// How log lines look.
@@ -133,7 +141,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     start_logging(&args)?;
     let (stopper, stop) = watch::channel(false);
     watch_signals(stopper)?;
-    let config = kube_config(&args).await?;
+    let config = kube_config(args.kubeconfig.as_deref()).await?;
     let settings = settings(&args, &config)?;
     let pool = pool(&args, settings.prometheus.clone())?;
     live::run(settings, &config, pool, stop).await?;
@@ -198,8 +206,9 @@ fn start_logging(args: &Args) -> anyhow::Result<()> {
     started.map_err(|e| anyhow::anyhow!("logging cannot start: {e}"))
 }
 
-async fn kube_config(args: &Args) -> anyhow::Result<kube::Config> {
-    let Some(path) = &args.kubeconfig else {
+/// The cluster of a kubeconfig; without one that of the environment.
+pub(super) async fn kube_config(path: Option<&Path>) -> anyhow::Result<kube::Config> {
+    let Some(path) = path else {
         return kube::Config::infer()
             .await
             .context("no cluster: give --kubeconfig, or run in a pod with a service account");
@@ -236,6 +245,7 @@ fn settings(args: &Args, config: &kube::Config) -> anyhow::Result<Settings> {
         health_address: args.health_bind_address,
         concurrency: args.concurrency,
         own_namespace: own_namespace(args),
+        job_log_lines: args.job_log_lines,
         instance: identity,
     })
 }

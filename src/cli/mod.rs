@@ -9,6 +9,7 @@ pub mod backtest;
 pub mod check;
 pub mod controller;
 pub mod crds;
+pub mod create;
 pub mod deploy;
 mod flags;
 pub mod lint;
@@ -37,6 +38,8 @@ enum Verb {
     Controller(Box<controller::Args>),
     /// Print the CustomResourceDefinitions, or write them to a folder
     Crds(crds::Args),
+    /// Create an AnalysisRun of a template, by itself: no Rollout is needed
+    Create(create::Args),
     /// Print serin's own manifests: rights, deployment, network policies, monitoring
     Deploy(deploy::Args),
     /// Check manifests: every fault at once, with its file, line, field and what to do
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Controller(args) => serve(controller::run(*args)),
         Verb::Crds(args) => crds::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Create(args) => serve(create::run(args)),
         Verb::Deploy(args) => deploy::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Lint(args) => lint::run(&args),
         Verb::Rehearse(args) => rehearse::run(args),

@@ -186,7 +186,7 @@ pub(super) fn read_rehearsal(file: &Path, document: &Value) -> Result<Rehearsal,
 }
 
 /// The YAML documents of a file, empty ones left out.
-fn documents(file: &Path) -> Result<Vec<Value>, String> {
+pub(super) fn documents(file: &Path) -> Result<Vec<Value>, String> {
     let name = file.display();
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("{name}: cannot be read: {error}: check the path"))?;

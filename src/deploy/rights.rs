@@ -56,6 +56,12 @@ pub const RIGHTS: &[Right] = &[
     ),
     right(
         "argoproj.io",
+        &["analysisruns/finalizers"],
+        &["update"],
+        "As for rollouts: owner references of Jobs to AnalysisRuns.",
+    ),
+    right(
+        "argoproj.io",
         &["experiments"],
         &["get", "list", "watch", "create", "patch", "delete"],
         "",
@@ -138,9 +144,14 @@ pub const RIGHTS: &[Right] = &[
         "batch",
         &["jobs"],
         &["get", "create", "delete"],
-        "Measurements that are Jobs, and why one does not start.",
+        "Measurements that are Jobs; their pods say why one does not start.",
     ),
-    right("", &["pods"], &["list"], ""),
+    right(
+        "",
+        &["pods/log"],
+        &["get"],
+        "The last lines of a Job's log, in its measurement; not asked for with --job-log-lines=0.",
+    ),
     right(
         "custom.metrics.k8s.io",
         &["*"],

@@ -18,7 +18,7 @@ use super::queue::Rest;
 use super::stores::{Key, ObjectKey};
 use super::turn::instant_of;
 use crate::api::AnalysisRun;
-use crate::api::analysis::AnalysisRunStatus;
+use crate::api::analysis::{AnalysisRunStatus, Measurement, MetricResult};
 use crate::planner::analysis::run::{
     Answer, KeyNeed, ResolvedArgs, RunObserved, RunPlan, Source, Task, TaskKey, plan_analysis,
 };
@@ -29,8 +29,19 @@ use crate::providers::{Cluster, Pool};
 const TURN_LIMIT: Duration = Duration::from_secs(30);
 /// Most times that a turn is planned anew because more must be known.
 const MOST_PLANS: usize = 6;
-/// A measurement that changes no verdict is written this long after it was made, with others.
+/// A measurement that changes no verdict is written at least this long after it was made, with others;
+/// a step that waits for it waits no longer.
 const QUIET_WRITE: Duration = Duration::from_secs(1);
+/// The longest that it is kept: a crash makes what was not written again.
+const QUIETEST_WRITE: Duration = Duration::from_secs(10);
+/// Busy runs for which quiet writes come after a second: about fifty writes a second.
+const RUNS_A_SECOND: usize = 50;
+
+/// How long a measurement that changes no verdict may wait for others while so many runs are busy.
+fn quiet_write(runs: usize) -> Duration {
+    let seconds = u64::try_from(runs.div_ceil(RUNS_A_SECOND)).unwrap_or(u64::MAX);
+    Duration::from_secs(seconds).clamp(QUIET_WRITE, QUIETEST_WRITE)
+}
 
 /// Tasks and answers of all runs.
 #[derive(Debug)]
@@ -112,11 +123,13 @@ impl Tasks {
     /// When a status that changes no verdict is due: the same time for all changes until then.
     fn status_due(&self, key: &ObjectKey, uid: &str) -> Instant {
         let mut runs = self.runs();
+        // Those that wait for an answer or to be written: runs that rest cost nothing now.
+        let busy = runs.len();
         let tasks = runs.entry(key.clone()).or_default();
         uid.clone_into(&mut tasks.uid);
         *tasks
             .status_due
-            .get_or_insert_with(|| clock::instant() + QUIET_WRITE)
+            .get_or_insert_with(|| clock::instant() + quiet_write(busy))
     }
 
     /// A task answered. Nobody waits for it when the run is gone or was told to end.
@@ -225,6 +238,7 @@ impl Controller {
             in_flight,
             args,
             jobs: BTreeMap::new(),
+            job_logs: BTreeMap::new(),
         };
         // Arguments first, then the Secrets whose names they may be part of, then Jobs.
         for _ in 0..MOST_PLANS {
@@ -234,8 +248,7 @@ impl Controller {
             }
             let needs = std::mem::take(&mut plan.needs);
             if needs.is_empty() {
-                self.call_jobs(&seen.run, &plan.jobs, &mut seen.jobs)
-                    .await?;
+                self.call_jobs(&plan.jobs, &mut seen).await?;
             } else {
                 self.look_up(&key.namespace, needs, &mut seen.args).await?;
             }
@@ -398,9 +411,14 @@ impl Controller {
     }
 
     fn report_run(&self, key: &ObjectKey, run: &AnalysisRun, plan: RunPlan) {
-        if plan.status.is_some() {
-            let phase = plan.status.as_ref().and_then(|s| s.phase.as_deref());
-            tracing::info!(run = %key, phase, tasks = plan.tasks.len(), "analysis");
+        if let Some(status) = &plan.status {
+            log_measurements(key, run.status.as_ref(), status);
+            let phase = status.phase.as_deref();
+            let before = run.status.as_ref().and_then(|s| s.phase.as_deref());
+            if phase != before {
+                let message = status.message.as_deref();
+                tracing::info!(run = %key, phase, message, "analysis");
+            }
         }
         let regarding = Regarding {
             kind: Kind::AnalysisRun,
@@ -412,10 +430,52 @@ impl Controller {
     }
 }
 
+/// One line for each measurement that is new, as it is written: secrets are hidden in it.
+fn log_measurements(
+    key: &ObjectKey,
+    before: Option<&AnalysisRunStatus>,
+    after: &AnalysisRunStatus,
+) {
+    fn made(result: &MetricResult) -> usize {
+        let made = result.count.unwrap_or(0) + result.error.unwrap_or(0);
+        usize::try_from(made).unwrap_or(0)
+    }
+    for result in after.metric_results.iter().flatten() {
+        let known = before
+            .iter()
+            .flat_map(|s| s.metric_results.iter().flatten());
+        let known = known.filter(|r| r.name == result.name).map(made).sum();
+        let measurements = result.measurements.iter().flatten();
+        let ended = measurements.rev().filter(|m| m.finished_at.is_some());
+        let new: Vec<&Measurement> = ended.take(made(result).saturating_sub(known)).collect();
+        for measurement in new.into_iter().rev() {
+            let Measurement {
+                phase,
+                value,
+                message,
+                ..
+            } = measurement;
+            tracing::info!(run = %key, metric = result.name, phase, value, message, "measured");
+        }
+    }
+}
+
 fn target(run: &AnalysisRun) -> Target<'_> {
     Target {
         kind: Kind::AnalysisRun,
         namespace: run.metadata.namespace.as_deref().unwrap_or_default(),
         name: run.metadata.name.as_deref().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quiet_writes_are_rarer_the_more_runs_are_busy() {
+        let seconds = |runs| quiet_write(runs).as_secs();
+        assert_eq!([0, 1, 50, 51].map(seconds), [1, 1, 1, 2]);
+        assert_eq!([500, 1000, usize::MAX].map(seconds), [10, 10, 10]);
     }
 }

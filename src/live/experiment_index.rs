@@ -84,6 +84,12 @@ impl Experiments {
         self.by_uid.get(uid).cloned().map(Key::Experiment)
     }
 
+    /// All that can be read.
+    pub(super) fn readable(&self) -> impl Iterator<Item = Arc<Experiment>> + '_ {
+        let all = self.all.values();
+        all.filter_map(|e| e.experiment.as_ref().ok().cloned())
+    }
+
     /// There is none at all.
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()

@@ -1,6 +1,6 @@
 //! Jobs of AnalysisRuns: created, looked at, deleted. What their state means is the planner's.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kube::api::DeleteParams;
 use serde_json::Value;
@@ -8,24 +8,66 @@ use serde_json::Value;
 use super::client::{CALL_LIMIT, CallError, Kind, Target};
 use super::controller::Controller;
 use crate::api::AnalysisRun;
+use crate::planner::analysis::RunObserved;
 use crate::planner::analysis::job::{self, JobCall, JobSeen};
 
 impl Controller {
     /// Does what the planner must know of Jobs, and tells what it saw.
     pub(super) async fn call_jobs(
         &self,
-        run: &AnalysisRun,
         calls: &[JobCall],
-        seen: &mut BTreeMap<String, JobSeen>,
+        seen: &mut RunObserved,
     ) -> Result<(), CallError> {
+        let run = Arc::clone(&seen.run);
         for call in calls {
             let state = match call {
-                JobCall::Look { name } => self.look_at_job(run, name).await?,
-                JobCall::Create { name, object } => self.create_job(run, name, object).await?,
+                JobCall::Look { name } => self.look_at_job(&run, name).await?,
+                JobCall::Create { name, object } => self.create_job(&run, name, object).await?,
             };
-            seen.insert(call.name().to_owned(), state);
+            if matches!(state, JobSeen::Complete | JobSeen::Failed(_))
+                && let Some(log) = self.log_of_job(&run, call.name()).await
+            {
+                seen.job_logs.insert(call.name().to_owned(), log);
+            }
+            seen.jobs.insert(call.name().to_owned(), state);
         }
         Ok(())
+    }
+
+    /// The last lines of what a Job said. A log that cannot be read is no reason to wait: the verdict
+    /// does not rest on it.
+    async fn log_of_job(&self, run: &AnalysisRun, name: &str) -> Option<String> {
+        let lines = self.settings.job_log_lines;
+        if lines == 0 {
+            return None;
+        }
+        let pods = self.pods_of_job(run, name).await.ok()??;
+        let (pod, container) = job::log_of(&pods)?;
+        let (ns, most) = (namespace(run), job::LOG_READ);
+        let path = format!(
+            "/api/v1/namespaces/{ns}/pods/{pod}/log?container={container}&tailLines={lines}&limitBytes={most}"
+        );
+        match self.clients.work.raw(&path, CALL_LIMIT).await {
+            Ok((200, body)) => Some(job::log_text(&body)),
+            Ok((code, _)) => {
+                tracing::debug!(job = name, code, "the log cannot be read");
+                None
+            }
+            Err(error) => {
+                tracing::debug!(job = name, %error, "the log cannot be read");
+                None
+            }
+        }
+    }
+
+    /// The pods of a Job; `None` when the API server does not tell.
+    async fn pods_of_job(&self, run: &AnalysisRun, name: &str) -> Result<Option<Value>, CallError> {
+        let ns = namespace(run);
+        // `=` is the only character of the selector that a path may not hold as it is.
+        let path = format!("/api/v1/namespaces/{ns}/pods?labelSelector=job-name%3D{name}&limit=20");
+        let (code, body) = self.clients.work.raw(&path, CALL_LIMIT).await?;
+        let pods = (code == 200).then(|| serde_json::from_slice(&body).unwrap_or_default());
+        Ok(pods)
     }
 
     async fn create_job(
@@ -62,16 +104,8 @@ impl Controller {
         if let Some(state) = job::read(&stored, uid) {
             return Ok(state);
         }
-        let ns = namespace(run);
-        // `=` is the only character of the selector that a path may not hold as it is.
-        let path = format!("/api/v1/namespaces/{ns}/pods?labelSelector=job-name%3D{name}&limit=20");
-        let (code, body) = work.raw(&path, CALL_LIMIT).await?;
-        let pods = serde_json::from_slice(&body).unwrap_or_default();
-        Ok(if code == 200 {
-            job::read_pods(&pods)
-        } else {
-            JobSeen::Running
-        })
+        let pods = self.pods_of_job(run, name).await?;
+        Ok(pods.map_or(JobSeen::Running, |pods| job::read_pods(&pods)))
     }
 
     /// Deletes Jobs of a run and, first, their pods.

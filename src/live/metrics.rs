@@ -19,6 +19,7 @@ use super::templates::Templates;
 use super::watch::Health;
 
 mod controller;
+mod experiments;
 mod process;
 mod rollouts;
 mod runs;
@@ -61,6 +62,7 @@ impl Collector for Metrics {
         let (e, sources) = (&mut encoder, &self.0);
         rollouts::encode_rollouts(e, &sources.index.rollouts())?;
         runs::encode_runs(e, &sources.index.runs())?;
+        experiments::encode_experiments(e, &sources.index.experiments())?;
         let templates: Vec<_> = sources.templates.iter().flat_map(|t| t.all()).collect();
         runs::encode_templates(e, &templates)?;
         controller::encode_turns(e, &sources.stats)?;

@@ -12,6 +12,7 @@ pub mod clock;
 mod configs;
 mod controller;
 pub mod crds;
+pub mod create;
 pub mod events;
 mod experiment_index;
 mod experiments;

@@ -7,7 +7,7 @@ use kube::api::ListParams;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::{CALL_LIMIT, CallError, Kind, Page, Target};
+use super::client::{CALL_LIMIT, CallError, Kind, Page, Rest, Target};
 use super::controller::Controller;
 use super::perform::Owner;
 use super::slim::{SlimReplicaSet, WireRollout};
@@ -38,6 +38,33 @@ impl Sight {
             must_read: true,
             ..Self::default()
         }
+    }
+}
+
+/// An analysis template by name and whether it is one of the cluster; `None` when there is none.
+pub(super) async fn read_template(
+    work: &Rest,
+    namespace: &str,
+    (name, is_cluster): (&str, bool),
+) -> Result<Option<Arc<AnalysisTemplateSpec>>, CallError> {
+    #[derive(Deserialize)]
+    struct Template {
+        spec: AnalysisTemplateSpec,
+    }
+    let (kind, namespace) = if is_cluster {
+        (Kind::ClusterAnalysisTemplate, "")
+    } else {
+        (Kind::AnalysisTemplate, namespace)
+    };
+    let target = Target {
+        kind,
+        namespace,
+        name,
+    };
+    match work.get::<Template>(target).await {
+        Ok(template) => Ok(Some(Arc::new(template.spec))),
+        Err(CallError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -343,25 +370,8 @@ impl Controller {
         namespace: &str,
         reference: &TemplateRef,
     ) -> Result<Option<Arc<AnalysisTemplateSpec>>, CallError> {
-        #[derive(Deserialize)]
-        struct Template {
-            spec: AnalysisTemplateSpec,
-        }
-        let (kind, namespace) = if reference.is_cluster {
-            (Kind::ClusterAnalysisTemplate, "")
-        } else {
-            (Kind::AnalysisTemplate, namespace)
-        };
-        let target = Target {
-            kind,
-            namespace,
-            name: &reference.name,
-        };
-        match self.clients.work.get::<Template>(target).await {
-            Ok(template) => Ok(Some(Arc::new(template.spec))),
-            Err(CallError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let name = (reference.name.as_str(), reference.is_cluster);
+        read_template(&self.clients.work, namespace, name).await
     }
 
     /// Reads one object as it is stored; `None` when there is none.

@@ -24,6 +24,8 @@ pub struct Settings {
     pub concurrency: usize,
     /// Namespace of the controller: where the Secrets of metric providers are.
     pub own_namespace: String,
+    /// Lines of a Job's log that its measurement keeps; 0 for none.
+    pub job_log_lines: u16,
     /// Name of this process in events.
     pub instance: String,
 }

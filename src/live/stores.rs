@@ -471,6 +471,11 @@ impl Index {
             .collect()
     }
 
+    /// All Experiments that can be read, for metrics.
+    pub fn experiments(&self) -> Vec<Arc<Experiment>> {
+        self.lock().experiments.readable().collect()
+    }
+
     /// Every key, for the first look after taking office.
     pub fn keys(&self) -> Vec<Key> {
         let inner = self.lock();

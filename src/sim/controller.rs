@@ -600,6 +600,7 @@ impl World<'_> {
                 in_flight: memory.in_flight.clone(),
                 args: memory.args.clone(),
                 jobs: jobs.clone(),
+                job_logs: BTreeMap::new(),
             };
             let plan = plan_analysis(&seen);
             if plan.needs.is_empty() && !plan.jobs.is_empty() {

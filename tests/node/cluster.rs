@@ -11,7 +11,7 @@ use kube::{Api, Client, Config, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::{Flags, status};
+use crate::{Flags, logs, status};
 
 /// The pod, or this one of its name, is no longer there: its life is over.
 #[derive(Debug)]
@@ -72,11 +72,17 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
             other => drop(other.context("creating the Node object")?),
         }
+        let logs = logs::serve(self.client.clone()).await?;
         let resources = json!({"cpu": "1000", "memory": "4Ti", "pods": "100000"});
         let now = status::now();
         let patch = json!({"status": {
             "capacity": resources, "allocatable": resources,
-            "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
+            // The API server asks for logs by the first of these.
+            "addresses": [
+                {"type": "Hostname", "address": "127.0.0.1"},
+                {"type": "InternalIP", "address": "10.0.0.1"},
+            ],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": logs}},
             "conditions": [{
                 "type": "Ready", "status": "True", "reason": "Playing", "message": "plays pods",
                 "lastHeartbeatTime": now, "lastTransitionTime": now,

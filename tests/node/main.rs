@@ -13,6 +13,7 @@
 
 mod cluster;
 mod life;
+mod logs;
 mod played;
 #[allow(dead_code)] // The bench starts other things than a node does.
 #[path = "../bench/ports.rs"]

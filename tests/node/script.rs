@@ -9,6 +9,7 @@
 //! | `test.serin.dev/flap` | `5s` | Ready and not Ready in turns of this length |
 //! | `test.serin.dev/stop-after` | `2s` | time it takes to end, at most its grace period; none: at once |
 //! | `test.serin.dev/exit-after` | `1s` | ends by itself (a Job's pods do so at once where nothing is said) |
+//! | `test.serin.dev/log` | `one\ntwo` | what its containers have said (`logs.rs`) |
 //! | `test.serin.dev/exit-code` | `1` | code it ends with; 0 where nothing is said |
 
 use std::time::Duration;

@@ -77,6 +77,10 @@ fn start() -> std::io::Result<Cluster> {
     let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
     let options = Options {
         crds: Some(crds),
+        // Who makes what somebody owns needs a right to the owner: live_rights.rs shows that serin has it.
+        apiserver_args: vec![
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned(),
+        ],
         ..Options::default()
     };
     let plane = ControlPlane::start_with(&dir().join("plane"), options)?;

@@ -33,24 +33,36 @@ pub(crate) struct Serin {
     pub(crate) health: u16,
     pub(crate) metrics: u16,
     command: Vec<String>,
+    env: Vec<(String, String)>,
     log: PathBuf,
 }
 
 impl Serin {
     /// Starts a controller for one namespace, alone in it.
     pub(crate) fn start(space: &Space, flags: &[&str]) -> Self {
+        Self::start_with(space, flags, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn start_with(space: &Space, flags: &[&str], env: &[(&str, &str)]) -> Self {
         let plane = &cluster::shared().unwrap().plane;
         let alone = ["--leader-elect=false", "--namespace", &space.namespace];
-        Self::start_on(
-            plane,
-            &plane.serin,
-            &space.namespace,
-            &[&alone, flags].concat(),
-        )
+        let flags = [&alone, flags].concat();
+        Self::start_process(plane, &plane.serin, &space.namespace, &flags, env)
     }
 
     /// Starts a controller with just these flags.
     pub(crate) fn start_on(plane: &ControlPlane, user: &User, name: &str, flags: &[&str]) -> Self {
+        Self::start_process(plane, user, name, flags, &[])
+    }
+
+    fn start_process(
+        plane: &ControlPlane,
+        user: &User,
+        name: &str,
+        flags: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
         let (health, metrics) = (free_port(), free_port());
         let mut command = vec![
             "controller".to_owned(),
@@ -62,12 +74,16 @@ impl Serin {
         ];
         command.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let log = plane.dir.join(format!("serin-{name}-{health}.log"));
-        let process = spawn(&command, &log);
+        let pairs = env.iter();
+        let pairs = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let env: Vec<(String, String)> = pairs.collect();
+        let process = spawn(&command, &env, &log);
         Self {
             process,
             health,
             metrics,
             command,
+            env,
             log,
         }
     }
@@ -75,7 +91,7 @@ impl Serin {
     /// SIGKILL, and the same again.
     pub(crate) fn kill_and_restart(&mut self) {
         self.process.kill();
-        self.process = spawn(&self.command, &self.log);
+        self.process = spawn(&self.command, &self.env, &self.log);
     }
 
     /// Waits until it says that it is ready.
@@ -94,9 +110,10 @@ impl Serin {
     }
 }
 
-fn spawn(command: &[String], log: &std::path::Path) -> Process {
+fn spawn(command: &[String], env: &[(String, String)], log: &std::path::Path) -> Process {
     let mut serin = Command::new(env!("CARGO_BIN_EXE_serin"));
     serin.args(command).env_remove("KUBECONFIG");
+    serin.envs(env.iter().cloned());
     Process::start("serin", &serin, log).unwrap()
 }
 

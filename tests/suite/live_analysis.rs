@@ -48,9 +48,10 @@ async fn a_job_that_succeeds_fails_or_lacks_its_image_is_the_measurement() {
     let Some(space) = space("jobs").await else {
         return;
     };
-    let _serin = Serin::start(&space, &[]);
+    let serin = Serin::start(&space, &["--job-log-lines=2"]);
+    let said = "starts\n7 checks\nnone failed";
     for (name, annotations, expected) in [
-        ("good", json!({}), "Successful"),
+        ("good", json!({"test.serin.dev/log": said}), "Successful"),
         ("bad", json!({"test.serin.dev/exit-code": "1"}), "Failed"),
         (
             "no-image",
@@ -72,9 +73,18 @@ async fn a_job_that_succeeds_fails_or_lacks_its_image_is_the_measurement() {
         }
         let stored = space.api::<Job>().get(job).await.unwrap();
         let labels = stored.metadata.labels.unwrap();
+        if name == "good" {
+            assert_eq!(measured["metadata"]["job-log"], "7 checks\nnone failed");
+        }
         assert_eq!(labels["team"], "red");
         assert_eq!(labels["analysisrun.argoproj.io/uid"], uid);
     }
+    let log = serin.log();
+    let line = log
+        .lines()
+        .find(|l| l.contains("measured") && l.contains("no-image"));
+    let line = line.expect("a line for the measurement");
+    assert!(line.contains("ErrImagePull"), "{line}");
     // Jobs go with their run.
     let before = space
         .api::<Job>()

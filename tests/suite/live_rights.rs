@@ -140,6 +140,20 @@ async fn the_rights_of_rbac_yaml_are_enough() {
     space.wait("it has a Service", "try-a", there).await;
     let gone = |service: Option<&Service>| service.is_none();
     space.wait("the Service is deleted", "try-a", gone).await;
+    // A Job belongs to its run, and its log is read.
+    let pods = "{metadata: {annotations: {test.serin.dev/log: all is well}}, spec: {restartPolicy: Never, containers: [{name: c, image: 'example/smoke:1'}]}}";
+    let spec = format!(
+        "{{metrics: [{{name: smoke, provider: {{job: {{spec: {{template: {pods}}}}}}}}}]}}"
+    );
+    let labels = labels.replace("name: try", "name: smoke");
+    space.apply(&format!(
+        "{{apiVersion: argoproj.io/v1alpha1, kind: AnalysisRun, {labels}, spec: {spec}}}"
+    ));
+    let is_told = |run: Option<&AnalysisRun>| {
+        let status = run.and_then(|r| serde_json::to_string(&r.status).ok());
+        status.is_some_and(|s| s.contains("Successful") && s.contains("all is well"))
+    };
+    space.wait("the Job is measured", "smoke", is_told).await;
 }
 
 #[tokio::test]

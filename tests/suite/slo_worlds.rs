@@ -270,6 +270,7 @@ fn measure(prometheus: &Prometheus, run: &mut AnalysisRun) {
             in_flight: BTreeSet::new(),
             args: ResolvedArgs::default(),
             jobs: Default::default(),
+            job_logs: Default::default(),
         });
         answers.retain(|a: &Answer| !plan.settled.contains(&a.key));
         if plan.status.is_some() {

@@ -13,57 +13,69 @@ use crate::live::queue::QueueCounts;
 use crate::live::stats::Stats;
 use crate::live::stores::{Key, ObjectKey};
 
+/// The kinds whose turns are told of.
+#[derive(Clone, Copy)]
+enum Of {
+    Rollout,
+    Run,
+    Experiment,
+}
+
+impl Of {
+    /// The object, where it is one of this kind.
+    fn key(self, key: &Key) -> Option<&ObjectKey> {
+        match (self, key) {
+            (Self::Rollout, Key::Rollout(key))
+            | (Self::Run, Key::Run(key))
+            | (Self::Experiment, Key::Experiment(key)) => Some(key),
+            (Self::Rollout | Self::Run | Self::Experiment, _) => None,
+        }
+    }
+}
+
 pub(super) fn encode_turns(e: &mut DescriptorEncoder<'_>, stats: &Stats) -> Result<(), Error> {
     let objects = stats.objects();
-    let rollouts = || {
-        objects.iter().filter_map(|(key, stats)| match key {
-            Key::Rollout(key) => Some((key, stats)),
-            Key::Run(_) | Key::Service(_) | Key::Experiment(_) => None,
-        })
-    };
-    let runs = || {
-        objects.iter().filter_map(|(key, stats)| match key {
-            Key::Run(key) => Some((key, stats)),
-            Key::Rollout(_) | Key::Service(_) | Key::Experiment(_) => None,
-        })
-    };
     fn label(key: &ObjectKey) -> Labels<'_> {
         vec![("namespace", &*key.namespace), ("name", &*key.name)]
     }
-    let help = "Duration of turns, in seconds.";
-    histograms(
-        e,
-        ("rollout_reconcile", help),
-        rollouts().map(|(k, s)| (label(k), &s.reconcile)),
-    )?;
-    histograms(
-        e,
-        ("analysis_run_reconcile", help),
-        runs().map(|(k, s)| (label(k), &s.reconcile)),
-    )?;
-    // The contract's names of these two counters have no `_total`, which the encoder would add.
-    let mut errors = e.encode_descriptor(
-        "rollout_reconcile_error",
-        "Turns of rollouts that failed.",
-        None,
-        MetricType::Unknown,
-    )?;
-    for (key, stats) in rollouts().filter(|(_, s)| s.errors > 0) {
-        errors
-            .encode_family(&label(key))?
-            .encode_gauge(&stats.errors)?;
+    // The contract's names of the errors have no `_total`, which the encoder would add to a counter.
+    let kinds = [
+        ("rollout_reconcile", "rollout_reconcile_error", Of::Rollout),
+        (
+            "analysis_run_reconcile",
+            "analysis_run_reconcile_error",
+            Of::Run,
+        ),
+        (
+            "experiment_reconcile",
+            "experiment_reconcile_error",
+            Of::Experiment,
+        ),
+    ];
+    for (durations, errors, of) in kinds {
+        let all = || {
+            objects
+                .iter()
+                .filter_map(move |(key, s)| Some((of.key(key)?, s)))
+        };
+        let help = "Duration of turns, in seconds.";
+        histograms(
+            e,
+            (durations, help),
+            all().map(|(k, s)| (label(k), &s.reconcile)),
+        )?;
+        let help = "Turns that failed.";
+        let mut errors = e.encode_descriptor(errors, help, None, MetricType::Unknown)?;
+        for (key, stats) in all().filter(|(_, s)| s.errors > 0) {
+            errors
+                .encode_family(&label(key))?
+                .encode_gauge(&stats.errors)?;
+        }
     }
-    let mut errors = e.encode_descriptor(
-        "analysis_run_reconcile_error",
-        "Turns of analysis runs that failed.",
-        None,
-        MetricType::Unknown,
-    )?;
-    for (key, stats) in runs().filter(|(_, s)| s.errors > 0) {
-        errors
-            .encode_family(&label(key))?
-            .encode_gauge(&stats.errors)?;
-    }
+    let rollouts = || {
+        let all = objects.iter();
+        all.filter_map(|(key, s)| Some((Of::Rollout.key(key)?, s)))
+    };
     let mut events = e.encode_descriptor(
         "rollout_events",
         "Events of rollouts.",

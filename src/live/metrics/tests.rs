@@ -77,6 +77,10 @@ fn scrape() -> String {
             {"name": "job", "phase": "Successful", "dryRun": true},
         ]},
     }))));
+    sources.index.experiment_change(Change::Upsert(read(json!({
+        "metadata": {"namespace": "ns", "name": "try", "uid": "u-try", "resourceVersion": "8"},
+        "spec": {"templates": []}, "status": {"phase": "Failed"},
+    }))));
     for (place, namespace) in [(0, Some("ns")), (1, None)] {
         let template = json!({
             "metadata": {"namespace": namespace, "name": "t", "resourceVersion": "3"},
@@ -89,6 +93,10 @@ fn scrape() -> String {
     sources.stats.event(&key, "Normal", "RolloutPaused");
     let run = Key::Run(ObjectKey::new("ns", "run"));
     sources.stats.turn(&run, Duration::from_millis(5), true);
+    let experiment = Key::Experiment(ObjectKey::new("ns", "try"));
+    sources
+        .stats
+        .turn(&experiment, Duration::from_millis(5), true);
     let status = |finished: Option<&str>, outcome: &str| -> RolloutStatus {
         read(json!({"duration": {
             "rolloutStartedAt": "2026-01-01T00:00:00Z", "finishedAt": finished, "completionStatus": outcome,
@@ -241,6 +249,20 @@ fn every_family_has_the_name_labels_and_type_that_dashboards_know() {
             "",
             "namespace,name,metric,type,dry_run,phase",
         ),
+        (
+            "experiment_reconcile",
+            "histogram",
+            "_count",
+            "namespace,name",
+        ),
+        (
+            "experiment_reconcile_error",
+            "unknown",
+            "",
+            "namespace,name",
+        ),
+        ("experiment_info", "gauge", "", "namespace,name,phase"),
+        ("experiment_phase", "gauge", "", "namespace,name,phase"),
         ("analysis_template_info", "gauge", "", "namespace,name"),
         (
             "analysis_template_metric_info",
@@ -309,6 +331,10 @@ fn phase_and_strategy_are_those_of_each_rollout() {
         r#"analysis_run_phase{namespace="ns",name="run",phase="Running"} 1"#,
         r#"analysis_run_phase{namespace="ns",name="run",phase="Failed"} 0"#,
         r#"analysis_run_metric_phase{namespace="ns",name="run",metric="job",type="Job",dry_run="true",phase="Successful"} 1"#,
+        r#"experiment_info{namespace="ns",name="try",phase="Failed"} 1"#,
+        r#"experiment_phase{namespace="ns",name="try",phase="Failed"} 1"#,
+        r#"experiment_phase{namespace="ns",name="try",phase="Running"} 0"#,
+        r#"experiment_reconcile_count{namespace="ns",name="try"} 1"#,
         r#"analysis_template_info{namespace="",name="t"} 1"#,
         r#"analysis_template_metric_info{namespace="ns",name="t",type="Web",metric="rate"} 1"#,
         r#"rollout_duration_seconds_count{status="Aborted"} 1"#,

@@ -15,6 +15,12 @@ pub const RUN_UID: &str = "analysisrun.argoproj.io/uid";
 pub const NAME_KEY: &str = "job-name";
 /// Key of a measurement's metadata under which the Job's namespace is.
 pub const NAMESPACE_KEY: &str = "job-namespace";
+/// Key of a measurement's metadata under which the last lines of the Job's log are.
+pub const LOG_KEY: &str = "job-log";
+/// Bytes of a log that are read; the end of them is kept.
+pub const LOG_READ: usize = 16 * 1024;
+/// Bytes of a log that are kept.
+const LOG_KEPT: usize = 1024;
 /// Longest name of a Job: it becomes the value of a label.
 const LONGEST_NAME: usize = 63;
 
@@ -200,6 +206,56 @@ pub fn read_pods(pods: &Value) -> JobSeen {
     trouble.map_or(JobSeen::Running, JobSeen::NoImage)
 }
 
+/// The pod and the container whose log tells how a Job ended: of the newest pod that has begun, the
+/// container that failed, or the first.
+pub fn log_of(pods: &Value) -> Option<(String, String)> {
+    let text = |value: &Value, path: &str| {
+        let found = value.pointer(path).and_then(Value::as_str);
+        found.map(str::to_owned)
+    };
+    let pods = pods.get("items")?.as_array()?;
+    let newest = pods
+        .iter()
+        .filter_map(|pod| Some((text(pod, "/status/startTime")?, pod)))
+        .max_by(|a, b| a.0.cmp(&b.0))?
+        .1;
+    let statuses = newest.pointer("/status/containerStatuses");
+    let has_failed = |status: &&Value| {
+        let code = status.pointer("/state/terminated/exitCode");
+        code.and_then(Value::as_i64).is_some_and(|code| code != 0)
+    };
+    let failed = statuses.and_then(Value::as_array).into_iter().flatten();
+    let failed = failed.clone().find(has_failed);
+    let container = failed.or_else(|| newest.pointer("/spec/containers/0"))?;
+    Some((text(newest, "/metadata/name")?, text(container, "/name")?))
+}
+
+/// The log as it was read, made text: no control characters, and no line that was cut in the middle,
+/// which could hide half of a secret.
+pub fn log_text(read: &[u8]) -> String {
+    let whole = match read.len() >= LOG_READ {
+        false => read,
+        true => {
+            let end = read.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+            read.get(..end).unwrap_or_default()
+        }
+    };
+    let text = String::from_utf8_lossy(whole);
+    let is_shown = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+    text.chars().filter(is_shown).collect()
+}
+
+/// The end of a log, short enough for a status.
+pub fn log_tail(text: &str) -> String {
+    let text = text.trim();
+    let mut from = text.len().saturating_sub(LOG_KEPT);
+    while !text.is_char_boundary(from) {
+        from = from.saturating_add(1);
+    }
+    let cut = if from > 0 { "…" } else { "" };
+    format!("{cut}{}", text.get(from..).unwrap_or_default())
+}
+
 /// Milliseconds until the next look at a Job that has gone on for `elapsed` milliseconds: √(2·s)
 /// seconds, so that short Jobs are seen soon and long ones seldom. Looks are made at fixed times
 /// after the start, whatever else wakes the run.
@@ -278,6 +334,31 @@ mod tests {
             JobSeen::NoImage("ImagePullBackOff".to_owned())
         );
         assert_eq!(read_pods(&pods("ContainerCreating")), JobSeen::Running);
+    }
+
+    #[test]
+    fn the_log_is_that_of_what_failed_and_its_end() {
+        let pod = |name: &str, started: &str, codes: [i64; 2]| {
+            let ended = |n: usize| json!({"name": format!("c{n}"), "state": {"terminated": {"exitCode": codes[n]}}});
+            json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c0"}, {"name": "c1"}]},
+                "status": {"startTime": started, "containerStatuses": [ended(0), ended(1)]}})
+        };
+        let of = |pods: Value| log_of(&json!({ "items": pods }));
+        let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
+        let old = pod("old", "2026-01-01T00:00:00Z", [1, 0]);
+        let new = pod("new", "2026-01-01T00:01:00Z", [0, 7]);
+        assert_eq!(of(json!([new, old])), pair("new", "c1"));
+        let good = pod("good", "2026-01-01T00:02:00Z", [0, 0]);
+        assert_eq!(of(json!([good])), pair("good", "c0"));
+        assert_eq!(of(json!([{"metadata": {"name": "waits"}}])), None);
+        assert_eq!(log_text(b"a\x1b[31m\tb\r\nc"), "a[31m\tb\nc");
+        let mut long = vec![b'x'; LOG_READ - 3];
+        long.extend(b"\nhal");
+        assert_eq!(log_text(&long).len(), LOG_READ - 3, "half a line is none");
+        assert_eq!(log_tail(" one\ntwo\n"), "one\ntwo");
+        let tail = log_tail(&format!("{}é the end", "ß".repeat(600)));
+        assert!(tail.starts_with("…ß") && tail.ends_with("é the end"));
+        assert!(tail.len() <= LOG_KEPT + "…".len());
     }
 
     #[test]

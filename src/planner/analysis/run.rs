@@ -44,6 +44,8 @@ pub struct RunObserved {
     pub args: ResolvedArgs,
     /// What was seen of Jobs in this turn, by name.
     pub jobs: BTreeMap<String, JobSeen>,
+    /// Logs of Jobs that have ended, by name, as far as they could be read.
+    pub job_logs: BTreeMap<String, String>,
 }
 
 /// One measurement of one metric. The slot is `count + errors + 1` of the stored status.

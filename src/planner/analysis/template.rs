@@ -103,7 +103,7 @@ pub struct RunRequest {
     pub owner_kind: &'static str,
     /// Name of the object that controls the run.
     pub owner_name: String,
-    /// Its uid.
+    /// Its uid; empty for a run that stands alone.
     pub owner_uid: String,
     /// Labels of the run.
     pub labels: BTreeMap<String, String>,
@@ -172,6 +172,24 @@ pub fn check(templates: &[Arc<AnalysisTemplateSpec>], analysis: &RolloutAnalysis
     build_run(&request).err().unwrap_or_default()
 }
 
+/// Arguments that are given and that no template declares: nothing would use them.
+pub fn undeclared(request: &RunRequest) -> Vec<String> {
+    let templates = request.templates.iter();
+    let declared: Vec<&str> = templates
+        .flat_map(|t| t.args.iter().flatten())
+        .map(|arg| arg.name.as_str())
+        .collect();
+    let known = match declared.is_empty() {
+        true => "the template has none".to_owned(),
+        false => format!("the template has {}", declared.join(", ")),
+    };
+    let given = request.args.iter().map(|arg| &arg.name);
+    given
+        .filter(|name| !declared.contains(&name.as_str()))
+        .map(|name| format!("there is no argument {name}: {known}"))
+        .collect()
+}
+
 /// Builds a run, or tells every reason why it cannot be built.
 pub fn build_run(request: &RunRequest) -> Result<AnalysisRun, Vec<String>> {
     let mut faults = Vec::new();
@@ -227,17 +245,19 @@ pub fn object(request: &RunRequest, spec: AnalysisRunSpec) -> AnalysisRun {
             namespace: Some(request.namespace.clone()),
             labels: (!labels.is_empty()).then_some(labels),
             annotations: (!annotations.is_empty()).then_some(annotations),
-            owner_references: Some(vec![OwnerReference {
-                api_version: api::API_VERSION.to_owned(),
-                kind: match request.owner_kind {
-                    "" => "Rollout".to_owned(),
-                    kind => kind.to_owned(),
-                },
-                name: request.owner_name.clone(),
-                uid: request.owner_uid.clone(),
-                controller: Some(true),
-                block_owner_deletion: Some(true),
-            }]),
+            owner_references: (!request.owner_uid.is_empty()).then(|| {
+                vec![OwnerReference {
+                    api_version: api::API_VERSION.to_owned(),
+                    kind: match request.owner_kind {
+                        "" => "Rollout".to_owned(),
+                        kind => kind.to_owned(),
+                    },
+                    name: request.owner_name.clone(),
+                    uid: request.owner_uid.clone(),
+                    controller: Some(true),
+                    block_owner_deletion: Some(true),
+                }]
+            }),
             ..ObjectMeta::default()
         },
         spec,
@@ -306,7 +326,8 @@ fn merge_args(request: &RunRequest, faults: &mut Vec<String>) -> Vec<Argument> {
             arg.value_from.clone_from(&own.value_from);
         }
         let field = arg.value_from.as_ref().and_then(|f| f.field_ref.as_ref());
-        if let Some(field) = field.filter(|_| arg.value.is_none()) {
+        let has_owner = !request.owner_uid.is_empty();
+        if let Some(field) = field.filter(|_| arg.value.is_none() && has_owner) {
             // What the template asks of the Rollout is known now, and no longer from the run.
             arg.value = field::field(&request.owner, &field.field_path);
             arg.value_from = None;

@@ -102,7 +102,14 @@ impl Turn<'_> {
         (phase, message, name): (Phase, Option<String>, String),
     ) {
         let begun = self.job_under_way(metric).cloned();
+        let log = self.seen.job_logs.get(&name);
+        // A secret is hidden before the text is cut: half of one would not be found.
+        let log = log.map(|log| job::log_tail(&args::redact(log, &run.secrets)));
         let mut done = begun.unwrap_or_else(|| self.measured_by(name));
+        if let Some(log) = log.filter(|log| !log.is_empty()) {
+            let told = done.metadata.get_or_insert_default();
+            told.insert(job::LOG_KEY.to_owned(), log);
+        }
         done.phase = phase.as_str().to_owned();
         done.message = message
             .filter(|m| !m.is_empty())

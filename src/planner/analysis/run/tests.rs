@@ -12,6 +12,7 @@ struct Bench {
     in_flight: BTreeSet<TaskKey>,
     args: ResolvedArgs,
     jobs: BTreeMap<String, JobSeen>,
+    job_logs: BTreeMap<String, String>,
     events: Vec<String>,
 }
 
@@ -28,6 +29,7 @@ impl Bench {
             in_flight: BTreeSet::new(),
             args: ResolvedArgs::default(),
             jobs: BTreeMap::new(),
+            job_logs: BTreeMap::new(),
             events: vec![],
         }
     }
@@ -49,6 +51,7 @@ impl Bench {
             in_flight: self.in_flight.clone(),
             args: self.args.clone(),
             jobs: self.jobs.clone(),
+            job_logs: self.job_logs.clone(),
         })
     }
 
@@ -606,19 +609,33 @@ fn secrets_are_asked_for_filled_in_and_never_shown() {
 
 #[test]
 fn finished_runs_go_when_their_time_is_over() {
-    for (ttl, values, seconds) in [
-        (json!({"secondsAfterCompletion": 60}), 1.0, Some(60)),
+    let both = json!({"secondsAfterCompletion": 60, "secondsAfterSuccess": 10});
+    let failure = json!({"secondsAfterFailure": 20, "secondsAfterSuccess": 5});
+    for (ttl, value, phase, seconds) in [
         (
-            json!({"secondsAfterCompletion": 60, "secondsAfterSuccess": 10}),
-            1.0,
-            Some(10),
+            json!({"secondsAfterCompletion": 60}),
+            Ok(1.0),
+            "Successful",
+            Some(60),
         ),
-        (json!({"secondsAfterFailure": 20}), 9.0, Some(20)),
-        (json!({"secondsAfterFailure": 20}), 1.0, None),
+        (both.clone(), Ok(1.0), "Successful", Some(10)),
+        (both.clone(), Ok(9.0), "Failed", Some(60)),
+        (failure.clone(), Ok(9.0), "Failed", Some(20)),
+        (failure.clone(), Err("no answer"), "Error", Some(20)),
+        (failure, Ok(f64::NAN), "Inconclusive", None),
+        (both, Ok(f64::NAN), "Inconclusive", Some(60)),
+        (
+            json!({"secondsAfterFailure": 20}),
+            Ok(1.0),
+            "Successful",
+            None,
+        ),
     ] {
-        let mut bench = Bench::one(json!({"successCondition": LOW}));
+        let metric = json!({"failureCondition": "result[0] >= 5", "consecutiveErrorLimit": 0});
+        let mut bench = Bench::one(metric);
         bench.run.spec.ttl_strategy = serde_json::from_value(ttl.clone()).unwrap();
-        bench.feed(&[Ok(values)]);
+        bench.feed(&[value]);
+        assert_eq!(bench.phase(), phase, "{ttl}");
         let plan = bench.turn();
         assert!(!plan.delete);
         assert_eq!(
@@ -865,6 +882,29 @@ fn a_job_is_created_once_and_followed_to_its_end() {
 }
 
 /// A Job that cannot be had is an Error, tried again as another Job.
+/// What a Job said last is part of its measurement, without the secrets that it was given.
+#[test]
+fn the_end_of_a_jobs_log_is_kept_without_secrets() {
+    let mut bench = job_bench(json!({}));
+    bench.run.spec.args = serde_json::from_value(json!([
+        {"name": "image", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+    ]))
+    .unwrap();
+    let secret = KeyNeed::secret("s", "k");
+    bench.args.keys.insert(secret, Ok("hush-hush".to_owned()));
+    bench.jobs.insert(JOB.to_owned(), JobSeen::Running);
+    bench.turn();
+    let failed = JobSeen::Failed("backoff limit".to_owned());
+    bench.jobs.insert(JOB.to_owned(), failed);
+    let log = "hush-hush is refused\n3 of 7 checks failed\n";
+    bench.job_logs.insert(JOB.to_owned(), log.to_owned());
+    bench.turn();
+    let measured = bench.result("m").measurements.unwrap()[0].clone();
+    let told = measured.metadata.unwrap();
+    assert_eq!(told["job-log"], "***** is refused\n3 of 7 checks failed");
+    assert_eq!(told["job-name"], JOB);
+}
+
 #[test]
 fn a_job_that_is_refused_or_deleted_is_tried_again() {
     let mut bench = job_bench(json!({"consecutiveErrorLimit": 1}));
