@@ -1,5 +1,6 @@
 //! `slos`: objectives in a short form of our own; `planner/slo.rs` lowers them to an AnalysisRun.
 
+use super::providers::{CompareLatency, CompareSuccess};
 use super::value::Bound;
 
 wire! {
@@ -45,7 +46,7 @@ wire! {
         /// What a breach does: Abort (default) goes back, Pause waits for a person.
         #[schemars(extend("enum" = ["Abort", "Pause"]))]
         pub on_failure: Option<String>,
-        /// What must hold; each entry sets exactly one of latency, success, cost, violations and query.
+        /// What must hold; each entry sets exactly one of latency, success, cost, violations, query and compare.
         #[schemars(extend(
             "minItems" = 1,
             "maxItems" = 16,
@@ -57,10 +58,10 @@ wire! {
         pub objectives: Vec<Objective>,
     }
 
-    /// One objective: set exactly one of latency, success, cost, violations and query.
+    /// One objective: set exactly one of latency, success, cost, violations, query and compare.
     #[schemars(extend("x-kubernetes-validations" = [{
-        "rule": "[has(self.latency), has(self.success), has(self.cost), has(self.violations), has(self.query)].filter(set, set).size() == 1",
-        "message": "set exactly one of latency, success, cost, violations and query; write one entry per objective",
+        "rule": "[has(self.latency), has(self.success), has(self.cost), has(self.violations), has(self.query), has(self.compare)].filter(set, set).size() == 1",
+        "message": "set exactly one of latency, success, cost, violations, query and compare; write one entry per objective",
     }]))]
     pub struct Objective {
         /// Name of the objective in messages and in the AnalysisRun; made from its kind when absent.
@@ -76,6 +77,25 @@ wire! {
         pub violations: Option<Violations>,
         /// Any PromQL expression.
         pub query: Option<Query>,
+        /// The new version must be no worse than stable, by a sequential test and without a bound.
+        pub compare: Option<Compare>,
+    }
+
+    /// Canary against stable by a sequential test; sets exactly one of success and latency.
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "has(self.success) != has(self.latency)",
+        "message": "set exactly one of success and latency",
+    }]))]
+    pub struct Compare {
+        /// Shares of good events are compared.
+        pub success: Option<CompareSuccess>,
+        /// Ranks of a histogram's values are compared.
+        pub latency: Option<CompareLatency>,
+        /// The difference that matters: more bad events (default 1%), or being slower in more than
+        /// half of all pairs (default 5%).
+        pub effect: Option<String>,
+        /// How often a good version may fail, over all comparisons of the update; default 1%.
+        pub false_alarms: Option<String>,
     }
 
     /// Quantiles of a histogram, each with a bound: a duration such as 800ms, a number in unit, or

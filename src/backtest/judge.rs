@@ -61,6 +61,7 @@ pub fn judge(
         length: plan.length,
         measurements: plan.measurements(),
         failure_limit: plan.spec.failure_limit,
+        left_out: plan.left_out.clone(),
         tolerated: plan.tolerated,
         objectives: objectives.map(|(o, v)| of_objective(plan, o, v)).collect(),
         versions: rollouts.collect(),
@@ -70,7 +71,7 @@ pub fn judge(
 /// Larger is worse.
 fn badness(limit: Limit, value: f64) -> f64 {
     match limit {
-        Limit::AtMost(_) | Limit::RatioAtMost(_) => value,
+        Limit::AtMost(_) | Limit::RatioAtMost(_) | Limit::NotWorseBy(_) => value,
         Limit::AtLeast(_) | Limit::RatioAtLeast(_) => -value,
         Limit::Between(low, high) => (value - high).max(low - value),
     }
@@ -81,7 +82,8 @@ fn of_objective(plan: &Plan, objective: &Objective, values: &Values) -> Found {
     let mut sorted: Vec<f64> = values.at.iter().flatten().copied().collect();
     sorted.sort_by(|a, b| badness(limit, *a).total_cmp(&badness(limit, *b)));
     let text = |value: f64| query::value_text(objective, value);
-    let allowed = usize::try_from(plan.spec.failure_limit).unwrap_or(0);
+    let failures = plan.allowed(objective);
+    let allowed = usize::try_from(failures).unwrap_or(0);
     // A rollout may have begun at any moment: it is stopped when more measurements fail than may,
     // which is when its (allowed + 1)-th worst value misses the bound.
     let worst = nth_worst(limit, &values.at, plan.measurements(), allowed);
@@ -99,7 +101,8 @@ fn of_objective(plan: &Plan, objective: &Objective, values: &Values) -> Found {
     Found {
         name: objective.name.clone(),
         bound: query::limit_text(objective),
-        is_compared: limit.is_relative(),
+        failure_limit: failures,
+        is_compared: plan.is_compared(objective),
         is_upper: direction(limit) != Some(-1.0),
         moments: values.at.len(),
         values: sorted.len(),
@@ -200,7 +203,10 @@ fn suggestion(
         // For a share the way to 100 % counts: 99 % is twice as strict as 98 %.
         Limit::AtLeast(own) if own <= 1.0 => (1.0 - own, 1.0 - bound),
         Limit::AtLeast(own) => (bound, own),
-        Limit::Between(..) | Limit::RatioAtMost(_) | Limit::RatioAtLeast(_) => return None,
+        Limit::Between(..)
+        | Limit::RatioAtMost(_)
+        | Limit::RatioAtLeast(_)
+        | Limit::NotWorseBy(_) => return None,
     };
     let is_loose = own > 2.0 * other;
     (is_too_strict || is_loose).then(|| Suggestion {
@@ -215,7 +221,7 @@ fn direction(limit: Limit) -> Option<f64> {
     match limit {
         Limit::AtMost(_) | Limit::RatioAtMost(_) => Some(1.0),
         Limit::AtLeast(_) | Limit::RatioAtLeast(_) => Some(-1.0),
-        Limit::Between(..) => None,
+        Limit::Between(..) | Limit::NotWorseBy(_) => None,
     }
 }
 
@@ -253,7 +259,7 @@ fn of_version(plan: &Plan, new: &VersionSeen, old: &VersionSeen, values: &[Value
             let kept = value.and_then(|v| objective.limit.is_kept_by(v));
             is_measured |= kept.is_some();
             failed += i64::from(kept == Some(false));
-            if failed > plan.spec.failure_limit {
+            if failed > plan.allowed(objective) {
                 let at = values.range.at(place);
                 let is_first = match &verdict {
                     Verdict::Stopped { at: earlier, .. } => at < *earlier,

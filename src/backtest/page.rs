@@ -87,6 +87,12 @@ fn versions(out: &mut String, report: &Report) {
             ),
         );
     }
+    for one in &report.left_out {
+        put(
+            out,
+            format_args!("<p class=\"quiet\">Not judged: {}</p>\n", escape(one)),
+        );
+    }
     out.push_str("</section>\n");
 }
 

@@ -1,12 +1,15 @@
-//! The questions of a backtest: ranges of time in pieces that a Prometheus answers, and one query for
+//! The questions of a backtest: what is judged, ranges of time in pieces that a Prometheus answers, and one query for
 //! each objective, of every version together and of each version by itself.
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
+use super::analyses::{self, Analyses, Templates};
 use crate::planner::duration;
 use crate::planner::slo::promql::{self, Matcher};
-use crate::planner::slo::query::{self, EVERY};
-use crate::planner::slo::{Objective, SelectBy, SloSpec};
+use crate::planner::slo::query::{self, EVERY, STABLE_HASH};
+use crate::planner::slo::{Kind, Objective, SelectBy, SloSpec, Window};
 use crate::planner::spec::{Spec, Step};
 
 /// Values in one reply. Prometheus refuses 11,000, and one reply must stay below a mebibyte.
@@ -103,32 +106,77 @@ pub struct Plan {
     pub length: i64,
     /// Share of rollouts that a gate may stop without being called too strict: 0.01.
     pub tolerated: f64,
+    /// What is not judged, and why.
+    pub left_out: Vec<String>,
+    /// Failed measurements that are allowed, where an objective has its own number.
+    allowed: BTreeMap<String, i64>,
     /// Matchers of the Rollout's series.
     own: Vec<Matcher>,
 }
 
-/// Plans a backtest of a Rollout's objectives over `range`. `matching` are matchers such as
-/// `app="agent"` that tell the Rollout's series; without them these are the series whose `pod` is
-/// named like its pods. `length` is how long a rollout is gated, in seconds; without it what the
-/// steps say.
+/// What a backtest is asked for.
+#[derive(Clone, Debug)]
+pub struct Asked<'a> {
+    /// Namespace of the Rollout.
+    pub namespace: &'a str,
+    /// The Rollout as an object, for arguments that name its fields; its name is read from it.
+    pub rollout: &'a Value,
+    /// Analysis templates that it names.
+    pub templates: &'a Templates,
+    /// The moments.
+    pub range: Range,
+    /// Matchers such as `app="agent"` that tell the Rollout's series; without them these are the
+    /// series whose `pod` is named like its pods.
+    pub matching: Option<&'a str>,
+    /// How long a rollout is gated, in seconds; without it what the steps say.
+    pub length: Option<i64>,
+    /// Share of rollouts that a gate may stop.
+    pub tolerated: f64,
+}
+
+/// Plans a backtest of a Rollout's objectives and analyses.
 ///
 /// # Errors
-/// One sentence: the Rollout has no objectives, or the matchers cannot be read.
-pub fn of_history(
-    spec: &Spec,
-    (namespace, rollout): (&str, &str),
-    range: Range,
-    matching: Option<&str>,
-    length: Option<i64>,
-    tolerated: f64,
-) -> Result<Plan, String> {
-    let slos = spec.slos().ok_or_else(|| {
-        format!(
-            "{}.slos: {namespace}/{rollout} has no objectives to test: add slos with what must hold",
+/// What keeps it from being planned, in one text: there is nothing to test, a template is not given,
+/// or the matchers cannot be read.
+pub fn of_history(spec: &Spec, asked: &Asked<'_>) -> Result<Plan, String> {
+    let name = asked.rollout.pointer("/metadata/name");
+    let rollout = name.and_then(Value::as_str).unwrap_or_default();
+    let namespace = asked.namespace;
+    let analyses = analyses::read(spec, asked.rollout, asked.templates);
+    let analyses = analyses.map_err(|faults| faults.join("\n  "))?;
+    let mut slos = match spec.slos() {
+        Some(slos) => slos.clone(),
+        None => of_analyses(&analyses, asked.range),
+    };
+    let mut left_out = analyses.left_out;
+    slos.objectives.retain(|objective| {
+        let is_test = matches!(objective.kind, Kind::Compare { .. });
+        if is_test {
+            let why = "gathers its evidence look by look, also of stable";
+            left_out.push(format!("{}: {why}", objective.name));
+        }
+        !is_test
+    });
+    let mut allowed = BTreeMap::new();
+    for (mut objective, failures) in analyses.objectives {
+        while slos.objectives.iter().any(|o| o.name == objective.name) {
+            objective.name.push_str("-analysis");
+        }
+        allowed.insert(objective.name.clone(), failures);
+        slos.objectives.push(objective);
+    }
+    if slos.objectives.is_empty() {
+        let mut why = format!(
+            "{}: {namespace}/{rollout} has no objectives to test: add slos with what must hold, or an analysis of Prometheus",
             spec.strategy_path()
-        )
-    })?;
-    let own = match matching {
+        );
+        left_out
+            .iter()
+            .for_each(|one| why.push_str(&format!("\n  {one}")));
+        return Err(why);
+    }
+    let own = match asked.matching {
         None => {
             let name = rollout.replace('.', "\\.");
             vec![Matcher::matches(
@@ -143,16 +191,36 @@ pub fn of_history(
                 .matchers
         }
     };
-    let gated = length.unwrap_or_else(|| seconds_gated(spec.steps(), slos.starting_step));
+    let steps = seconds_gated(spec.steps(), slos.starting_step);
     Ok(Plan {
-        spec: slos.clone(),
+        spec: slos,
         namespace: namespace.to_owned(),
         rollout: rollout.to_owned(),
-        range,
-        length: gated.max(range.step),
-        tolerated,
+        range: asked.range,
+        length: asked.length.unwrap_or(steps).max(asked.range.step),
+        tolerated: asked.tolerated,
+        allowed,
+        left_out,
         own,
     })
+}
+
+/// What holds of a Rollout that is judged by analyses alone.
+fn of_analyses(analyses: &Analyses, range: Range) -> SloSpec {
+    SloSpec {
+        prometheus: analyses.address.clone(),
+        interval_ms: range.step.saturating_mul(1000),
+        starting_step: analyses.from_step.unwrap_or(0),
+        failure_limit: 0,
+        window: Window { millis: 300_000 },
+        min_samples: 0,
+        hold_for_ms: 0,
+        namespace_label: "namespace".to_owned(),
+        hash_label: "rollouts_pod_template_hash".to_owned(),
+        select_by: SelectBy::Hash,
+        pauses_on_failure: false,
+        objectives: vec![],
+    }
 }
 
 /// How long the steps from the first gated one take by themselves.
@@ -206,10 +274,29 @@ impl Plan {
             .max(1)
     }
 
+    /// Failed measurements of an objective that are allowed.
+    pub fn allowed(&self, objective: &Objective) -> i64 {
+        let own = self.allowed.get(&objective.name).copied();
+        own.unwrap_or(self.spec.failure_limit)
+    }
+
+    /// True where an objective needs two versions at once.
+    pub fn is_compared(&self, objective: &Objective) -> bool {
+        let names_stable = match &objective.kind {
+            Kind::Query { promql } => promql.contains(STABLE_HASH),
+            Kind::Latency { .. }
+            | Kind::Success { .. }
+            | Kind::Cost { .. }
+            | Kind::Violations { .. }
+            | Kind::Compare { .. } => false,
+        };
+        names_stable || objective.limit.is_relative()
+    }
+
     /// Values of an objective over the whole range, whatever version ran. Empty for an objective that
     /// compares with stable: that needs two versions.
     pub fn of_every(&self, objective: &Objective) -> Vec<Ask> {
-        if objective.limit.is_relative() {
+        if self.is_compared(objective) {
             return vec![];
         }
         asks(

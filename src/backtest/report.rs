@@ -24,6 +24,9 @@ pub struct Report {
     pub measurements: usize,
     /// Failed measurements that are allowed.
     pub failure_limit: i64,
+    /// What was not judged, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// Share of rollouts that a gate may stop without being called too strict.
     pub tolerated: f64,
     /// One entry for each objective, in their order.
@@ -40,6 +43,8 @@ pub struct Found {
     pub name: String,
     /// What must hold, for people.
     pub bound: String,
+    /// Failed measurements that it allows.
+    pub failure_limit: i64,
     /// It compares with stable: only versions are judged.
     pub is_compared: bool,
     /// Values must not be too large; else, not too small.

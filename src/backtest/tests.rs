@@ -25,8 +25,21 @@ fn plan_with(slos: Value, steps: Value, range: Range) -> Result<Plan, String> {
         },
     }))
     .unwrap();
-    let spec = lower::lower(&rollout).unwrap();
-    of_history(&spec, ("prod", "agent"), range, None, None, 0.01)
+    plan_of(&rollout, &Templates::new(), range)
+}
+
+fn plan_of(rollout: &Rollout, templates: &Templates, range: Range) -> Result<Plan, String> {
+    let spec = lower::lower(rollout).unwrap();
+    let asked = Asked {
+        namespace: "prod",
+        rollout: &serde_json::to_value(rollout).unwrap(),
+        templates,
+        range,
+        matching: None,
+        length: None,
+        tolerated: 0.01,
+    };
+    of_history(&spec, &asked)
 }
 
 fn latency() -> Value {
@@ -240,13 +253,8 @@ fn without_objectives_there_is_nothing_to_test() {
         },
     }))
     .unwrap();
-    let spec = lower::lower(&rollout).unwrap();
-    let asked = |matching| of_history(&spec, ("d", "agent"), range(10), matching, None, 0.01);
-    assert!(
-        asked(None)
-            .unwrap_err()
-            .contains("spec.strategy.canary.slos")
-    );
+    let told = plan_of(&rollout, &Templates::new(), range(10)).unwrap_err();
+    assert!(told.contains("spec.strategy.canary: prod/agent has no objectives"), "{told}");
     let plan = plan_with(latency(), steps(), range(10)).unwrap();
     assert_eq!(plan.length, 600);
     let waits = plan_with(
@@ -267,7 +275,7 @@ fn a_bound_as_a_function_is_the_gates_condition() {
     ]});
     let plan = plan_with(slos, steps(), range(10)).unwrap();
     for objective in &plan.spec.objectives {
-        let (good, bad) = crate::planner::slo::query::conditions(objective);
+        let (good, bad) = crate::planner::slo::query::conditions(objective).unwrap();
         for value in [
             -1.0,
             0.0,
@@ -294,4 +302,90 @@ fn a_bound_as_a_function_is_the_gates_condition() {
         }
         assert!(!matches!(objective.limit, Limit::RatioAtMost(_)));
     }
+}
+
+/// Analyses from templates: each metric of Prometheus with one bound, by its own limit of failures.
+#[test]
+fn analyses_of_templates_are_judged_too() {
+    let rollout = |analysis: Value| -> Rollout {
+        serde_json::from_value(json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
+            "metadata": {"name": "agent", "labels": {"region": "eu"}},
+            "spec": {
+                "selector": {"matchLabels": {"app": "agent"}},
+                "template": {
+                    "metadata": {"labels": {"app": "agent"}},
+                    "spec": {"containers": [{"name": "a", "image": "a:1"}]},
+                },
+                "strategy": {"canary": {"steps": [
+                    {"setWeight": 20}, {"analysis": analysis}, {"pause": {"duration": "10m"}}]}},
+            },
+        }))
+        .unwrap()
+    };
+    let analysis = json!({"templates": [{"templateName": "t"}], "args": [
+        {"name": "hash", "valueFrom": {"podTemplateHashValue": "Latest"}},
+        {"name": "old", "valueFrom": {"podTemplateHashValue": "Stable"}},
+        {"name": "region", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['region']"}}},
+    ]});
+    let query = |query: &str| json!({"prometheus": {"address": "http://p", "query": query}});
+    let template: crate::api::analysis::AnalysisTemplateSpec = serde_json::from_value(json!({
+        "args": [{"name": "hash"}, {"name": "old"}, {"name": "region"}],
+        "metrics": [
+            {"name": "errors", "successCondition": "result[0] <= 0.02", "interval": "1m", "count": 5, "failureLimit": 2,
+                "provider": query("sum(rate(errors{h=\"{{args.hash}}\",region=\"{{args.region}}\"}[2m]))")},
+            {"name": "ratio", "failureCondition": "result[0] > 1.5",
+                "provider": query("a{h=\"{{args.hash}}\"} / a{h=\"{{args.old}}\"}")},
+            {"name": "several", "successCondition": "all(result, # < 1)", "provider": query("x")},
+            {"name": "page", "successCondition": "result == 1", "provider": {"web": {"url": "http://w"}}},
+        ],
+    }))
+    .unwrap();
+    let name = crate::planner::observed::TemplateRef {
+        name: "t".to_owned(),
+        is_cluster: false,
+    };
+    let templates = Templates::from([(name, template)]);
+    let plan = plan_of(&rollout(analysis.clone()), &templates, range(60)).unwrap();
+    assert_eq!(plan.length, 600, "the steps from the analysis on");
+    assert_eq!(plan.spec.prometheus.as_deref(), Some("http://p"));
+    assert_eq!(
+        plan.left_out,
+        [
+            "several: its condition is not one bound, such as result[0] <= 0.8",
+            "page: asks Web: only Prometheus has a past to ask",
+        ]
+    );
+    let [errors, ratio] = plan.spec.objectives.as_slice() else {
+        panic!("{:?}", plan.spec.objectives);
+    };
+    let asked = plan.of_every(errors);
+    assert_eq!(
+        asked[0].query,
+        "sum(rate(errors{h=~\".+\",region=\"eu\"}[2m]))"
+    );
+    assert!(plan.of_every(ratio).is_empty(), "it needs two versions");
+    let new = VersionSeen {
+        hash: "new".to_owned(),
+        first: 600,
+        last: 3000,
+    };
+    let asked = plan.of_version(ratio, &new, "old");
+    assert_eq!(asked[0].query, "a{h=\"new\"} / a{h=\"old\"}");
+    // Two failures are allowed: a window with three is stopped.
+    let every = [
+        values(plan.range, |n| Some(if (20..23).contains(&n) { 0.5 } else { 0.0 })),
+        Values::none(plan.range),
+    ];
+    let report = judge(&plan, &every, &[]);
+    let found = &report.objectives[0];
+    assert_eq!((found.failure_limit, found.times), (2, 1));
+    assert!(found.stopped > 0 && found.stopped <= 8, "{}", found.stopped);
+    assert!(report.objectives[1].is_compared);
+    let shown = text(&report);
+    assert!(shown.contains("stops when more than 2 miss it"), "{shown}");
+    assert!(shown.contains("Not judged over the past"), "{shown}");
+    // What is not given is named.
+    let told = plan_of(&rollout(analysis), &Templates::new(), range(60)).unwrap_err();
+    assert_eq!(told, "AnalysisTemplate 't' not found: give its file with -f too");
 }

@@ -38,6 +38,13 @@ pub fn render(report: &Report) -> String {
     for one in &report.versions {
         say(2, &version(one));
     }
+    if !report.left_out.is_empty() {
+        say(0, "");
+        say(0, "Not judged over the past");
+    }
+    for one in &report.left_out {
+        say(2, one);
+    }
     out
 }
 
@@ -67,6 +74,9 @@ pub(super) fn rule(report: &Report) -> String {
 pub(super) fn objective(report: &Report, found: &Found) -> Vec<(usize, String)> {
     let mut lines = vec![];
     let mut say = |indent: usize, line: String| lines.push((indent, line));
+    if found.failure_limit != report.failure_limit {
+        say(2, format!("stops when more than {} miss it", found.failure_limit));
+    }
     if found.is_compared {
         say(2,
             "compares with stable: see the versions below, there were two of them at once only then"

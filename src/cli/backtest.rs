@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 
 use super::rehearse;
 use crate::api::Rollout;
-use crate::backtest::{self, Ask, Plan, Range, Values};
+use crate::backtest::{self, Ask, Asked, Plan, Range, Templates, Values};
 use crate::live::clock;
 use crate::planner::lower;
 use crate::planner::slo::bound;
@@ -22,7 +22,8 @@ const MOST_VALUES: i64 = 200_000;
 
 /// Judge the past with a Rollout's objectives: how many rollouts would they have stopped?
 ///
-/// Every objective of `slos` is evaluated over the history in Prometheus, as if a rollout had begun at
+/// Every objective of `slos`, and every metric of an analysis that asks Prometheus and has one bound,
+/// is evaluated over the history in Prometheus, as if a rollout had begun at
 /// each moment of it, and for each version that really came. Only reads.
 ///
 /// Exits 0 when every objective had values and none would have stopped more rollouts than are
@@ -32,9 +33,9 @@ const MOST_VALUES: i64 = 200_000;
     after_help = "Two weeks, with a page to look at:\n  serin backtest -f rollout.yaml --prometheus http://localhost:9090 --since 14d --report out.html"
 )]
 pub struct Args {
-    /// The Rollout's manifest
+    /// The Rollout's manifest, and those of the analysis templates that it names
     #[arg(short, long, required = true, value_name = "FILE")]
-    pub file: PathBuf,
+    pub file: Vec<PathBuf>,
     /// Address of the Prometheus that holds the history; default: the one that slos name
     #[arg(long, env = "SERIN_PROMETHEUS", value_name = "URL")]
     pub prometheus: Option<String>,
@@ -82,7 +83,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let plan = plan(&args)?;
     let address = args.prometheus.clone().or(plan.spec.prometheus.clone());
     let address = address.ok_or_else(|| {
-        anyhow!("no address of Prometheus: give --prometheus, or name one in the manifest's slos")
+        anyhow!("no address of Prometheus: give --prometheus, or name one in the manifest")
     })?;
     let bearer = match &args.token_file {
         None => None,
@@ -127,14 +128,13 @@ fn read(path: &Path, what: &str) -> anyhow::Result<String> {
 }
 
 fn plan(args: &Args) -> anyhow::Result<Plan> {
-    let rollout = rollout(&args.file)?;
+    let (rollout, templates) = manifests(&args.file)?;
     let spec = lower::lower(&rollout).map_err(|faults| {
         let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        anyhow!("{}:\n  {}", args.file.display(), all.join("\n  "))
+        anyhow!("{}:\n  {}", names(&args.file), all.join("\n  "))
     })?;
-    let namespace = args.namespace.clone().or(rollout.metadata.namespace);
-    let namespace = namespace.as_deref().unwrap_or("default");
-    let name = rollout.metadata.name.as_deref().unwrap_or_default();
+    let namespace = args.namespace.clone();
+    let namespace = namespace.or(rollout.metadata.namespace.clone());
     let seconds = |length: Duration| i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
     let until = args.until.unwrap_or_else(clock::now).as_second();
     let interval = spec.slos().map_or(30, |slos| slos.interval_ms / 1000);
@@ -149,29 +149,32 @@ fn plan(args: &Args) -> anyhow::Result<Plan> {
             range.len()
         ));
     }
-    let matching = args.matching.as_deref();
-    let length = args.length.map(seconds);
-    backtest::of_history(
-        &spec,
-        (namespace, name),
+    let asked = Asked {
+        namespace: namespace.as_deref().unwrap_or("default"),
+        rollout: &serde_json::to_value(&rollout)?,
+        templates: &templates,
         range,
-        matching,
-        length,
-        args.tolerate,
-    )
-    .map_err(|message| anyhow!(message))
+        matching: args.matching.as_deref(),
+        length: args.length.map(seconds),
+        tolerated: args.tolerate,
+    };
+    backtest::of_history(&spec, &asked).map_err(|message| anyhow!(message))
 }
 
-/// The one Rollout of a file.
-fn rollout(file: &PathBuf) -> anyhow::Result<Rollout> {
-    let name = file.display();
-    let rehearsals = rehearse::load(std::slice::from_ref(file))
-        .map_err(|faults| anyhow!("{}", faults.join("\n")))?;
-    let mut rollouts = rehearsals.into_iter().map(|rehearsal| rehearsal.rollout);
-    match (rollouts.next(), rollouts.next()) {
-        (Some(one), None) => Ok(one),
+fn names(files: &[PathBuf]) -> String {
+    let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
+    names.join(", ")
+}
+
+/// The one Rollout of the files, and the templates beside it.
+fn manifests(files: &[PathBuf]) -> anyhow::Result<(Rollout, Templates)> {
+    let name = names(files);
+    let rehearsals = rehearse::load(files).map_err(|faults| anyhow!("{}", faults.join("\n")))?;
+    let mut rehearsals = rehearsals.into_iter();
+    match (rehearsals.next(), rehearsals.next()) {
+        (Some(one), None) => Ok((one.rollout, one.manifests.templates)),
         (Some(_), Some(_)) => Err(anyhow!(
-            "{name}: holds several Rollouts: give a file with one"
+            "{name}: holds several Rollouts: give files with one"
         )),
         (None, _) => Err(anyhow!("{name}: holds no Rollout: give a file with one")),
     }

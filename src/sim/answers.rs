@@ -167,7 +167,8 @@ impl World<'_> {
             Kind::Success { .. }
             | Kind::Cost { .. }
             | Kind::Violations { .. }
-            | Kind::Query { .. } => value,
+            | Kind::Query { .. }
+            | Kind::Compare { .. } => value,
         }
     }
 
@@ -186,7 +187,7 @@ impl World<'_> {
             Limit::AtLeast(bound) if bound <= 1.0 => bound + (1.0 - bound) * 0.6,
             Limit::AtLeast(bound) => bound * 1.2,
             Limit::Between(low, high) => f64::midpoint(low, high),
-            Limit::RatioAtMost(_) | Limit::RatioAtLeast(_) => 1.0,
+            Limit::RatioAtMost(_) | Limit::RatioAtLeast(_) | Limit::NotWorseBy(_) => 1.0,
         });
         let fits = |value: &MetricValue| assess::measurement(spec, value).0 == Phase::Successful;
         let numbers = likely.into_iter().chain(CANDIDATES);

@@ -5,7 +5,7 @@ use super::timeline::{Gate, Unit};
 use crate::api::AnalysisRun;
 use crate::api::analysis::{Measurement, Metric};
 use crate::planner::slo::bound::Limit;
-use crate::planner::slo::{Kind, Objective};
+use crate::planner::slo::{Kind, Objective, query};
 use crate::planner::spec::Spec;
 
 /// The objectives of a Rollout.
@@ -23,36 +23,37 @@ pub(crate) fn of_objective(objective: &Objective) -> Gate {
         (_, true) => (Unit::Plain, 1.0),
         (Kind::Latency { unit, .. }, false) => (Unit::Seconds, unit.per_second()),
         (Kind::Success { .. }, false) => (Unit::Share, 1.0),
-        (Kind::Cost { .. } | Kind::Violations { .. } | Kind::Query { .. }, false) => {
-            (Unit::Plain, 1.0)
-        }
+        (Kind::Cost { .. } | Kind::Violations { .. }, false)
+        | (Kind::Query { .. } | Kind::Compare { .. }, false) => (Unit::Plain, 1.0),
     };
     let text = |value: f64| unit.text(value / scale);
     let (bound, limit, is_upper) = match objective.limit {
-        Limit::AtMost(most) => (format!("at most {}", text(most)), most, true),
-        Limit::AtLeast(least) => (format!("at least {}", text(least)), least, false),
+        Limit::AtMost(most) => (format!("at most {}", text(most)), Some(most), true),
+        Limit::AtLeast(least) => (format!("at least {}", text(least)), Some(least), false),
         Limit::Between(least, most) => (
             format!("from {} to {}", text(least), text(most)),
-            most,
+            Some(most),
             true,
         ),
-        Limit::RatioAtMost(share) => (
-            format!("no more than {} above stable", Unit::Share.text(share)),
-            1.0 + share,
+        Limit::RatioAtMost(ratio) => (
+            format!("no more than {} above stable", Unit::Share.text(ratio - 1.0)),
+            Some(ratio),
             true,
         ),
-        Limit::RatioAtLeast(share) => (
-            format!("no more than {} below stable", Unit::Share.text(share)),
-            1.0 - share,
+        Limit::RatioAtLeast(ratio) => (
+            format!("no more than {} below stable", Unit::Share.text(1.0 - ratio)),
+            Some(ratio),
             false,
         ),
+        // Evidence has no value, and no line in a chart.
+        Limit::NotWorseBy(_) => (query::limit_text(objective), None, true),
     };
     // Values are shown as they are measured; only a histogram in another unit is converted.
     let unit = if scale == 1.0 { unit } else { Unit::Plain };
     Gate {
         name: objective.name.clone(),
         bound,
-        limit: Some(limit),
+        limit,
         is_upper,
         unit,
     }
@@ -71,6 +72,8 @@ pub(super) fn of_metric(metric: &Metric) -> Gate {
     let bound = match (success, failure) {
         (Some(success), _) => success.to_owned(),
         (None, Some(failure)) => format!("not {failure}"),
+        (None, None) if metric.provider.job.is_some() => "a Job that ends well".to_owned(),
+        (None, None) if metric.provider.compare.is_some() => "no worse than stable".to_owned(),
         (None, None) => "any answer".to_owned(),
     };
     let read = success.and_then(simple_bound);
@@ -89,7 +92,7 @@ pub(super) fn of_metric(metric: &Metric) -> Gate {
 }
 
 /// Reads `result[0] <= 0.8` as (0.8, upper bound); anything longer has no line in a chart.
-fn simple_bound(condition: &str) -> Option<(f64, bool)> {
+pub(crate) fn simple_bound(condition: &str) -> Option<(f64, bool)> {
     let mut words = condition.split_whitespace();
     let (left, operator, right) = (words.next()?, words.next()?, words.next()?);
     if words.next().is_some() || !left.starts_with("result") {
@@ -150,6 +153,28 @@ mod tests {
         assert_eq!(simple_bound("result[0] <= 0.8"), Some((0.8, true)));
         assert_eq!(simple_bound("result >= 95"), Some((95.0, false)));
         assert_eq!(simple_bound("len(result) > 0 && result[0] < 1"), None);
+    }
+
+    #[test]
+    fn ratios_read_as_people_wrote_them() {
+        let slos = serde_json::json!({"objectives": [
+            {"latency": {"histogram": "a_seconds", "p95": {"noWorseThanStable": "20%"}}},
+            {"success": {"good": "ok", "total": "all", "atLeast": {"noWorseThanStable": "1%"}}},
+            {"compare": {"latency": {"histogram": "a_seconds"}}},
+        ]});
+        let slos = serde_json::from_value(slos).unwrap();
+        let spec = crate::planner::slo::lower(&slos, "slos").unwrap();
+        let gates = spec.objectives.iter().map(of_objective);
+        let read: Vec<_> = gates.map(|g| (g.bound, g.limit)).collect();
+        let pair = |bound: &str, limit| (bound.to_owned(), limit);
+        assert_eq!(
+            read,
+            [
+                pair("no more than 20% above stable", Some(1.2)),
+                pair("no more than 1% below stable", Some(0.99)),
+                pair("not worse than stable by more than 5%", None),
+            ]
+        );
     }
 
     #[test]

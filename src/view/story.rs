@@ -344,15 +344,27 @@ impl Story {
         } = measured;
         let known = self.timeline.gate(gate);
         let unit = known.map(|gate| gate.unit).unwrap_or_default();
-        let value = value.map_or_else(|| "no value".to_owned(), |value| unit.text(value));
+        let value = value.map(|value| unit.text(value));
         let bound = known
             .map(|gate: &Gate| gate.bound.clone())
             .unwrap_or_default();
         match (verdict.as_str(), message) {
-            ("Successful", _) => format!("{gate} {value}"),
-            ("Failed", _) => format!("{version} is bad: {gate} {value}, must be {bound}"),
+            ("Successful", message) => match value.as_ref().or(message.as_ref()) {
+                Some(said) => format!("{gate} {said}"),
+                None => gate.clone(),
+            },
+            ("Failed", message) => match (value, message) {
+                (None, Some(why)) => format!("{version} is bad: {gate}: {why}"),
+                (value, _) => {
+                    let value = value.unwrap_or_else(|| "no value".to_owned());
+                    format!("{version} is bad: {gate} {value}, must be {bound}")
+                }
+            },
             (_, Some(message)) => format!("{gate} of {version} has no verdict: {message}"),
-            (_, None) => format!("{gate} of {version} is {value}: no verdict"),
+            (_, None) => {
+                let value = value.unwrap_or_else(|| "no value".to_owned());
+                format!("{gate} of {version} is {value}: no verdict")
+            }
         }
     }
 }

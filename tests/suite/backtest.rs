@@ -50,6 +50,25 @@ spec:
             latency: { histogram: task_seconds, p95: { noWorseThanStable: 20% } }
 "#;
 
+const TEMPLATE: &str = r#"
+apiVersion: argoproj.io/v1alpha1
+kind: AnalysisTemplate
+metadata: { name: calls, namespace: prod }
+spec:
+  args: [{ name: hash }]
+  metrics:
+    - name: good-calls
+      interval: 60s
+      count: 10
+      failureLimit: 3
+      successCondition: len(result) > 0 && result[0] >= 0.99
+      provider:
+        prometheus:
+          query: sum(rate(calls_total{outcome="success",rollouts_pod_template_hash="{{args.hash}}"}[5m])) / sum(rate(calls_total{rollouts_pod_template_hash="{{args.hash}}"}[5m]))
+    - name: smoke
+      provider: { job: { spec: { template: { spec: { restartPolicy: Never, containers: [{ name: c, image: "smoke:1" }] } } } } }
+"#;
+
 /// One pod's tasks in a minute.
 const TASKS: f64 = 12.0;
 
@@ -173,6 +192,31 @@ fn the_past_is_judged_as_if_rollouts_had_begun_in_it() {
         "{text}"
     );
 
+    // The same by an analysis of a template, in a file of its own: its limit is three failures.
+    let step = "steps: [{ analysis: { templates: [{ templateName: calls }], args: [{ name: hash, valueFrom: { podTemplateHashValue: Latest } }] } },";
+    let (dir, file) = manifest(
+        "backtest-analysis",
+        &MANIFEST
+            .split("      slos:")
+            .next()
+            .unwrap()
+            .replace("steps: [", step),
+    );
+    let template = dir.join("template.yaml");
+    fs::write(&template, TEMPLATE).unwrap();
+    let template = ["-f", template.to_str().unwrap(), "--every", "60s", "-o", "json"];
+    let output = backtest(&file, &[&common[..], &template[..]].concat());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let success = &report["objectives"][0];
+    assert_eq!(
+        (&success["name"], &success["failureLimit"]),
+        (&"good-calls".into(), &3.into())
+    );
+    let share = success["share"].as_f64().unwrap();
+    assert!((0.3..0.4).contains(&share), "{success}");
+    assert!(report["leftOut"][0].as_str().unwrap().starts_with("smoke: asks Job"));
+
     // Nothing is there of another Rollout: said, and no success.
     let (_other, file) = manifest(
         "backtest-other",
@@ -214,4 +258,12 @@ fn what_cannot_be_asked_is_told_with_what_to_do() {
         MANIFEST.split("      slos:").next().unwrap(),
     );
     told(&bare, &nobody, &["has no objectives", "add slos"]);
+    let step = "steps: [{ analysis: { templates: [{ templateName: t }] } },";
+    let text = MANIFEST.split("      slos:").next().unwrap();
+    let (_dir, judged) = manifest("backtest-step", &text.replace("steps: [", step));
+    told(
+        &judged,
+        &nobody,
+        &["AnalysisTemplate 't' not found", "with -f"],
+    );
 }

@@ -38,7 +38,11 @@ async fn bad_objectives_are_refused_with_what_to_do() {
         ),
         (
             json!({ "objectives": [{ "violations": { "counter": "x" }, "query": { "promql": "up", "atMost": 1 } }] }),
-            "set exactly one of latency, success, cost, violations and query",
+            "set exactly one of latency, success, cost, violations, query and compare",
+        ),
+        (
+            json!({ "objectives": [{ "compare": { "effect": "1%" } }] }),
+            "set exactly one of success and latency",
         ),
         (
             json!({ "objectives": [{ "latency": { "histogram": "x" } }] }),
@@ -88,6 +92,7 @@ async fn good_objectives_are_taken() {
     let slos = json!({ "selectBy": "pod", "window": "1h30m", "objectives": [
         { "latency": { "histogram": "x{a=\"b\"}", "p50": 0.5, "p95": { "noWorseThanStable": "20%" }, "p99": 2 } },
         { "query": { "name": "any-name", "promql": "max(x{{{canary}}})", "atLeast": 0.5 } },
+        { "compare": { "success": { "good": "g", "total": "t" }, "effect": "2%" } },
         { "name": "per-task", "cost": { "spent": "s", "per": "p", "atMost": 0.05 } },
     ]});
     let rollouts = space.api::<Rollout>();

@@ -124,7 +124,8 @@ async fn every_provider_is_asked_through_a_step() {
         if kind == "cloudWatch" {
             env.push(("AWS_ENDPOINT_URL_CLOUDWATCH", server.url()));
         }
-        metrics.push(json!({"name": format!("{}-{n}", kind.to_lowercase()), "provider": provider}));
+        let name = format!("{}-{n}", kind.to_lowercase());
+        metrics.push(json!({"name": name, "interval": "1s", "count": 1, "provider": provider}));
         servers.push(server);
     }
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();

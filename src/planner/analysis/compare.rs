@@ -117,6 +117,11 @@ fn fraction(text: &str) -> Option<f64> {
 }
 
 impl Comparison {
+    /// The difference that matters, as a share.
+    pub fn effect(&self) -> f64 {
+        self.effect
+    }
+
     /// True where the answer is a histogram.
     pub fn is_latency(&self) -> bool {
         matches!(self.kind, Kind::Latency { .. })

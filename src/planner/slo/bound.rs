@@ -17,13 +17,15 @@ pub enum Limit {
     RatioAtMost(f64),
     /// The canary's value divided by stable's is not less than `1 - share`.
     RatioAtLeast(f64),
+    /// A test says that the canary is not worse than stable by more than this.
+    NotWorseBy(f64),
 }
 
 impl Limit {
-    /// True where the value is a ratio of canary to stable.
+    /// True where the canary is held against stable.
     pub fn is_relative(self) -> bool {
         match self {
-            Self::RatioAtMost(_) | Self::RatioAtLeast(_) => true,
+            Self::RatioAtMost(_) | Self::RatioAtLeast(_) | Self::NotWorseBy(_) => true,
             Self::AtMost(_) | Self::AtLeast(_) | Self::Between(..) => false,
         }
     }
@@ -31,11 +33,14 @@ impl Limit {
     /// Whether a value is as it must be: what `query::conditions` says, as a function. `None` for NaN
     /// and infinities, which are no verdict.
     pub fn is_kept_by(self, value: f64) -> Option<bool> {
-        value.is_finite().then_some(match self {
+        let is_kept = match self {
             Self::AtMost(most) | Self::RatioAtMost(most) => value <= most,
             Self::AtLeast(least) | Self::RatioAtLeast(least) => value >= least,
             Self::Between(low, high) => low <= value && value <= high,
-        })
+            // A test has no value: its evidence judges.
+            Self::NotWorseBy(_) => return None,
+        };
+        value.is_finite().then_some(is_kept)
     }
 }
 

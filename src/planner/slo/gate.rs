@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::bound::Limit;
 use super::{Objective, SloSpec, query};
 use crate::api::AnalysisRun;
 use crate::api::analysis::{Measurement, MetricResult};
@@ -165,6 +166,11 @@ fn failure(spec: &SloSpec, run: &AnalysisRun, objective: &Objective) -> String {
             .rev()
             .find(|m| Phase::read(&m.phase) == Phase::Failed)
     });
+    if let (Limit::NotWorseBy(_), Some(said)) =
+        (objective.limit, bad.and_then(|m| m.message.as_deref()))
+    {
+        return format!("objective {} broken: {said}", objective.name);
+    }
     let seen = bad
         .and_then(value_of)
         .map_or_else(|| "unknown".to_owned(), |v| query::value_text(objective, v));

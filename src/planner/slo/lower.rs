@@ -5,6 +5,8 @@ use super::promql::{self, Selector};
 use super::{Kind, Objective, SelectBy, SloSpec, Window};
 use crate::api::Bound;
 use crate::api::slo::{self, Slos};
+use crate::api::providers::CompareMetric;
+use crate::planner::analysis::compare;
 use crate::planner::duration;
 use crate::planner::fault::Fault;
 
@@ -96,7 +98,7 @@ pub fn lower(slos: &Slos, path: &str) -> Result<SloSpec, Vec<Fault>> {
     if objectives.is_empty() {
         list.reader.faults.push(Fault::required(
             &format!("{path}.objectives"),
-            "name at least one of latency, success, cost, violations, query",
+            "name at least one of latency, success, cost, violations, query, compare",
         ));
     }
     for (i, objective) in objectives.iter().enumerate() {
@@ -288,6 +290,7 @@ impl List {
             cost,
             violations,
             query,
+            compare,
         } = objective;
         let set = [
             latency.is_some(),
@@ -295,12 +298,13 @@ impl List {
             cost.is_some(),
             violations.is_some(),
             query.is_some(),
+            compare.is_some(),
         ];
         if set.iter().filter(|s| **s).count() != 1 {
             let path = format!("{}.{at}", self.reader.path);
             self.reader.faults.push(Fault::required(
                 &path,
-                "set exactly one of latency, success, cost, violations, query in each entry",
+                "set exactly one of latency, success, cost, violations, query, compare in each entry",
             ));
             return;
         }
@@ -319,6 +323,9 @@ impl List {
         }
         if let Some(query) = query {
             self.query(query, name, &format!("{at}.query"));
+        }
+        if let Some(compare) = compare {
+            self.compare(compare, name, &format!("{at}.compare"));
         }
     }
 
@@ -579,6 +586,69 @@ impl List {
             },
             limit,
         );
+    }
+
+    fn compare(&mut self, compare: &slo::Compare, name: Option<&str>, at: &str) {
+        let slo::Compare {
+            success,
+            latency,
+            effect,
+            false_alarms,
+        } = compare;
+        let before = self.reader.faults.len();
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (traffic, default) = match (success, latency) {
+            (Some(success), None) => {
+                self.selector(&format!("{at}.success.good"), &text(&success.good));
+                let field = format!("{at}.success.total");
+                let total = self.selector(&field, &text(&success.total));
+                (total.map(|s| (s, "")), "compare-success")
+            }
+            (None, Some(latency)) => {
+                let field = format!("{at}.latency.histogram");
+                let histogram = self.selector(&field, &text(&latency.histogram));
+                (histogram.map(|s| (s, "_count")), "compare-latency")
+            }
+            _ => {
+                let path = format!("{}.{at}", self.reader.path);
+                let message = "set exactly one of success and latency";
+                self.reader.faults.push(Fault::required(&path, message));
+                return;
+            }
+        };
+        let Some(traffic) = traffic.filter(|_| self.reader.faults.len() == before) else {
+            return;
+        };
+        let what = CompareMetric {
+            // Filled in for each run; here only to be judged with the rest.
+            canary: Some("version=\"new\"".to_owned()),
+            stable: Some("version=\"old\"".to_owned()),
+            success: success.clone(),
+            latency: latency.clone(),
+            effect: effect.clone(),
+            false_alarms: false_alarms.clone(),
+            ..CompareMetric::default()
+        };
+        match compare::lower(&what) {
+            Ok(comparison) => self.push(
+                name.unwrap_or(default).to_owned(),
+                Kind::Compare {
+                    what: Box::new(what),
+                    traffic,
+                },
+                Limit::NotWorseBy(comparison.effect()),
+            ),
+            Err(faults) => {
+                for why in faults {
+                    let shown = serde_json::to_string(compare).unwrap_or_default();
+                    self.reader.faults.push(Fault::invalid(
+                        &format!("{}.{at}", self.reader.path),
+                        shown,
+                        why,
+                    ));
+                }
+            }
+        }
     }
 }
 

@@ -20,6 +20,8 @@ pub use run::{SloContext, build_run, run_name};
 use bound::{Limit, Unit};
 use promql::Selector;
 
+use crate::api::providers::CompareMetric;
+
 /// Validated objectives, with every default applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SloSpec {
@@ -122,5 +124,12 @@ pub enum Kind {
     Query {
         /// PromQL with `{{canary}}` and `{{stable}}`.
         promql: String,
+    },
+    /// Canary against stable, by a test.
+    Compare {
+        /// What is compared; the versions are filled in for each run.
+        what: Box<CompareMetric>,
+        /// The series that shows whether there was traffic, and the end of its name.
+        traffic: (Selector, &'static str),
     },
 }

@@ -110,7 +110,7 @@ fn preset(name: &str, metric: &str, series: &[&str], limit: Limit, kind: Kind) -
             // Good events are events of the same counter with one matcher more.
             .replace("{{args.good}}{", "{{args.total}}{ {{args.good-matchers}},")
     };
-    let (success, failure) = query::conditions(&objective);
+    let (success, failure) = query::conditions(&objective).unzip();
     let mut args: Vec<Value> = ["prometheus", "namespace", "canary-hash", "bound"]
         .iter()
         .chain(series)
@@ -132,8 +132,8 @@ fn preset(name: &str, metric: &str, series: &[&str], limit: Limit, kind: Kind) -
                 "name": metric,
                 "interval": "{{args.interval}}",
                 "count": "{{args.count}}",
-                "successCondition": fill(success),
-                "failureCondition": fill(failure),
+                "successCondition": success.map(&fill),
+                "failureCondition": failure.map(&fill),
                 "provider": {"prometheus": {
                     "address": "{{args.prometheus}}",
                     "timeout": 10,

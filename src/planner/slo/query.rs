@@ -8,6 +8,10 @@ use crate::planner::analysis::value::number_text;
 
 /// In place of a pod hash: every version. No hash has a star in it.
 pub const EVERY: &str = "*";
+/// The new version's hash in the query of an analysis that is judged over the past.
+pub const CANARY_HASH: &str = "{{canary-hash}}";
+/// Stable's hash there.
+pub const STABLE_HASH: &str = "{{stable-hash}}";
 
 /// Whose series to ask for.
 #[derive(Clone, Debug)]
@@ -112,7 +116,8 @@ fn value(objective: &Objective, versions: &Versions<'_>, hash: &str) -> String {
                 Limit::AtLeast(_)
                 | Limit::Between(..)
                 | Limit::RatioAtMost(_)
-                | Limit::RatioAtLeast(_) => None,
+                | Limit::RatioAtLeast(_)
+                | Limit::NotWorseBy(_) => None,
             };
             // A quantile above the highest finite bucket comes out as that bucket's bound: with
             // buckets up to 1 s, no p99 is ever over 2 s. So where more than 1 - q of the events
@@ -149,6 +154,8 @@ fn value(objective: &Objective, versions: &Versions<'_>, hash: &str) -> String {
             )
         }
         Kind::Query { promql } => fill(promql, versions, hash),
+        // The test asks for itself, once for each version (`analysis::compare`).
+        Kind::Compare { .. } => String::new(),
     }
 }
 
@@ -166,7 +173,7 @@ pub fn samples(kind: &Kind, versions: &Versions<'_>, hash: &str) -> Option<Strin
         )),
         Kind::Success { total, .. } => Some(increase(total, "")),
         Kind::Cost { per, .. } => Some(increase(per, "")),
-        Kind::Violations { .. } | Kind::Query { .. } => None,
+        Kind::Violations { .. } | Kind::Query { .. } | Kind::Compare { .. } => None,
     }
 }
 
@@ -176,6 +183,7 @@ pub fn traffic_series(kind: &Kind) -> Option<(Selector, &'static str)> {
         Kind::Latency { histogram, .. } => Some((histogram.clone(), "_count")),
         Kind::Success { total, .. } => Some((total.clone(), "")),
         Kind::Cost { per, .. } => Some((per.clone(), "")),
+        Kind::Compare { traffic, .. } => Some(traffic.clone()),
         Kind::Violations { .. } | Kind::Query { .. } => None,
     }
 }
@@ -203,16 +211,29 @@ pub fn check(promql: &str) -> Result<(), String> {
 fn fill(promql: &str, versions: &Versions<'_>, hash: &str) -> String {
     let of = |hash: &str| join(&versions.matchers(hash));
     let (own, stable) = (of(hash), of(versions.stable));
-    promql
+    let filled = promql
         .replace("{{canary}}", &own)
         .replace("{{ canary }}", &own)
         .replace("{{stable}}", &stable)
-        .replace("{{ stable }}", &stable)
+        .replace("{{ stable }}", &stable);
+    let filled = fill_hash(&filled, CANARY_HASH, hash);
+    fill_hash(&filled, STABLE_HASH, versions.stable)
+}
+
+/// A hash as it stands in a matcher of somebody's own; of every version a pattern.
+fn fill_hash(promql: &str, placeholder: &str, hash: &str) -> String {
+    if hash != EVERY {
+        return promql.replace(placeholder, hash);
+    }
+    promql
+        .replace(&format!("=\"{placeholder}\""), "=~\".+\"")
+        .replace(placeholder, "[a-z0-9]+")
 }
 
 /// The two conditions of an objective: success and failure. Neither is met by an answer that is
-/// empty, NaN or infinite: that is Inconclusive, and holds the step.
-pub fn conditions(objective: &Objective) -> (String, String) {
+/// empty, NaN or infinite: that is Inconclusive, and holds the step. `None` for a comparison, which
+/// its evidence judges.
+pub fn conditions(objective: &Objective) -> Option<(String, String)> {
     let one = match objective.kind {
         // Any expression may come back as many series: the first is not the worst.
         Kind::Query { .. } => "len(result) == 1",
@@ -220,6 +241,7 @@ pub fn conditions(objective: &Objective) -> (String, String) {
         | Kind::Success { .. }
         | Kind::Cost { .. }
         | Kind::Violations { .. } => "len(result) > 0",
+        Kind::Compare { .. } => return None,
     };
     let sane = format!("{one} && !isNaN(result[0]) && !isInf(result[0])");
     let n = number_text;
@@ -236,8 +258,9 @@ pub fn conditions(objective: &Objective) -> (String, String) {
             format!("result[0] >= {} && result[0] <= {}", n(low), n(high)),
             format!("(result[0] < {} || result[0] > {})", n(low), n(high)),
         ),
+        Limit::NotWorseBy(_) => return None,
     };
-    (format!("{sane} && {good}"), format!("{sane} && {bad}"))
+    Some((format!("{sane} && {good}"), format!("{sane} && {bad}")))
 }
 
 /// A value of an objective as people read it: `850ms`, `97.5%`, `1.3 × stable`.
@@ -249,7 +272,9 @@ pub fn value_text(objective: &Objective, value: f64) -> String {
     match &objective.kind {
         Kind::Latency { unit, .. } => seconds_text(value / unit.per_second()),
         Kind::Success { .. } => format!("{}%", short(value * 100.0)),
-        Kind::Cost { .. } | Kind::Violations { .. } | Kind::Query { .. } => short(value),
+        Kind::Cost { .. } | Kind::Violations { .. } | Kind::Query { .. } | Kind::Compare { .. } => {
+            short(value)
+        }
     }
 }
 
@@ -260,6 +285,10 @@ pub fn limit_text(objective: &Objective) -> String {
         Limit::AtMost(v) | Limit::RatioAtMost(v) => format!("at most {}", text(v)),
         Limit::AtLeast(v) | Limit::RatioAtLeast(v) => format!("at least {}", text(v)),
         Limit::Between(low, high) => format!("from {} to {}", text(low), text(high)),
+        Limit::NotWorseBy(effect) => {
+            let percent = super::bound::short(effect * 100.0);
+            format!("not worse than stable by more than {percent}%")
+        }
     }
 }
 

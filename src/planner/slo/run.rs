@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use super::promql::join;
 use super::query::{self, Versions};
-use super::{SloSpec, diagnosis};
+use super::{Kind, Objective, SloSpec, diagnosis};
 use crate::api;
 use crate::api::AnalysisRun;
 use crate::api::IntOrString;
 use crate::api::analysis::{AnalysisRunSpec, Metric};
-use crate::api::providers::{MetricProvider, PrometheusMetric};
+use crate::api::providers::{CompareMetric, MetricProvider, PrometheusMetric};
 use crate::planner::analysis::template::{self, RunRequest};
 use crate::planner::duration;
 
@@ -61,31 +62,12 @@ pub fn build_run(spec: &SloSpec, context: &SloContext) -> AnalysisRun {
         stable: &context.stable_hash,
         own: &[],
     };
-    let metrics = spec.objectives.iter().map(|objective| {
-        let (success, failure) = query::conditions(objective);
-        Metric {
-            name: objective.name.clone(),
-            interval: Some(interval_text(spec.interval_ms)),
-            success_condition: Some(success),
-            failure_condition: Some(failure),
-            failure_limit: Some(IntOrString::Int(spec.failure_limit)),
-            inconclusive_limit: Some(IntOrString::Int(NEVER)),
-            consecutive_error_limit: Some(IntOrString::Int(NEVER)),
-            provider: MetricProvider {
-                prometheus: Some(PrometheusMetric {
-                    address: spec.prometheus.clone(),
-                    query: Some(query::render(objective, &versions)),
-                    timeout: Some(QUERY_TIMEOUT_SECONDS),
-                    ..PrometheusMetric::default()
-                }),
-                ..MetricProvider::default()
-            },
-            ..Metric::default()
-        }
-    });
+    let metrics = spec.objectives.iter().map(|o| metric(o, &versions));
     let diagnoses: BTreeMap<_, _> = spec
         .objectives
         .iter()
+        // A comparison says itself what it has seen.
+        .filter(|o| !matches!(o.kind, Kind::Compare { .. }))
         .map(|o| (o.name.clone(), diagnosis::of(o, &versions)))
         .collect();
     let mut labels = context.labels.clone();
@@ -112,6 +94,53 @@ pub fn build_run(spec: &SloSpec, context: &SloContext) -> AnalysisRun {
         ..AnalysisRunSpec::default()
     };
     template::object(&request, run)
+}
+
+/// One objective as a metric.
+fn metric(objective: &Objective, versions: &Versions<'_>) -> Metric {
+    let spec = versions.spec;
+    let usual = Metric {
+        name: objective.name.clone(),
+        interval: Some(interval_text(spec.interval_ms)),
+        inconclusive_limit: Some(IntOrString::Int(NEVER)),
+        consecutive_error_limit: Some(IntOrString::Int(NEVER)),
+        ..Metric::default()
+    };
+    if let Kind::Compare { what, .. } = &objective.kind {
+        let of = |hash: &str| Some(join(&versions.matchers(hash)));
+        return Metric {
+            // One look with enough evidence is the verdict; a good one is looked at again, as long
+            // as the update goes on.
+            failure_limit: Some(IntOrString::Int(0)),
+            consecutive_success_limit: Some(IntOrString::Int(NEVER)),
+            provider: MetricProvider {
+                compare: Some(CompareMetric {
+                    address: spec.prometheus.clone(),
+                    canary: of(versions.canary),
+                    stable: of(versions.stable),
+                    ..CompareMetric::clone(what)
+                }),
+                ..MetricProvider::default()
+            },
+            ..usual
+        };
+    }
+    let (success, failure) = query::conditions(objective).unzip();
+    Metric {
+        success_condition: success,
+        failure_condition: failure,
+        failure_limit: Some(IntOrString::Int(spec.failure_limit)),
+        provider: MetricProvider {
+            prometheus: Some(PrometheusMetric {
+                address: spec.prometheus.clone(),
+                query: Some(query::render(objective, versions)),
+                timeout: Some(QUERY_TIMEOUT_SECONDS),
+                ..PrometheusMetric::default()
+            }),
+            ..MetricProvider::default()
+        },
+        ..usual
+    }
 }
 
 /// An interval in Go's spelling.

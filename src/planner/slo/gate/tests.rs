@@ -139,3 +139,53 @@ fn readings_are_in_base_units() {
     );
     assert_eq!((all[1].value, all[1].phase), (None, Phase::Inconclusive));
 }
+
+/// The evidence of a comparison is what is told; a good one must be seen again at every step.
+#[test]
+fn a_comparison_holds_until_it_is_decided() {
+    let slos = json!({"objectives": [{"compare": {"latency": {"histogram": "h"}}}]});
+    let spec = lower(&serde_json::from_value(slos).unwrap(), "slos").unwrap();
+    let context = SloContext {
+        hash: "new".to_owned(),
+        stable_hash: "old".to_owned(),
+        namespace: "ns".to_owned(),
+        ..SloContext::default()
+    };
+    let mut run = build_run(&spec, &context);
+    let metric = run.spec.metrics.clone().unwrap().remove(0);
+    let compare = metric.provider.compare.clone().unwrap();
+    assert_eq!(
+        compare.canary.as_deref(),
+        Some(r#"namespace="ns",rollouts_pod_template_hash="new""#)
+    );
+    assert_eq!(
+        compare.stable.as_deref(),
+        Some(r#"namespace="ns",rollouts_pod_template_hash="old""#)
+    );
+    // It is a metric that the engine takes, and one that a good look does not end.
+    let lowered = crate::planner::analysis::metric::lower(&metric).unwrap();
+    assert_eq!((lowered.failure_limit, lowered.count), (Some(0), None));
+    assert!(lowered.consecutive_success_limit > Some(1_000_000));
+    let mut seen = |run_phase: &str, phase: &str, message: &str, second: i64| {
+        let m = json!({"phase": phase, "message": message, "startedAt": at(second).to_string()});
+        let of = if phase == "Failed" { phase } else { "Running" };
+        run.status = serde_json::from_value(json!({"phase": run_phase, "metricResults": [
+            {"name": "compare-latency", "phase": of, "failed": 1, "measurements": [m]}]}))
+        .unwrap();
+        gate(&spec, Some(&run), at(10))
+    };
+    assert_eq!(
+        why(&seen("Running", "Inconclusive", "not decided yet, for 5.00 %: …", 12)),
+        "compare-latency: not decided yet, for 5.00 %: …"
+    );
+    assert_eq!(seen("Running", "Successful", "fine", 12), Gate::Pass);
+    assert_eq!(
+        why(&seen("Running", "Successful", "fine", 9)),
+        "compare-latency: not measured yet since this step was reached"
+    );
+    let failed = seen("Failed", "Failed", "worse than stable by more than 5.00 %: …", 12);
+    assert_eq!(
+        why(&failed),
+        "objective compare-latency broken: worse than stable by more than 5.00 %: …"
+    );
+}

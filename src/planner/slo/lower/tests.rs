@@ -135,3 +135,47 @@ fn names_that_are_cut_and_steps_that_are_not_there_are_told() {
     spec.select_by = SelectBy::Hash;
     assert!(check(&spec, &"a".repeat(47), 3, "slos").is_empty());
 }
+
+#[test]
+fn a_comparison_needs_no_bound() {
+    let success = json!({"good": "ok_total", "total": "all_total"});
+    let latency = json!({"histogram": "a_seconds"});
+    let spec = read(json!({"objectives": [
+        {"compare": {"success": success}},
+        {"name": "slower", "compare": {"latency": latency, "effect": "10%", "falseAlarms": "5%"}},
+    ]}))
+    .unwrap();
+    let told: Vec<_> = spec
+        .objectives
+        .iter()
+        .map(|o| (o.name.as_str(), o.limit))
+        .collect();
+    let expected = [
+        ("compare-success", Limit::NotWorseBy(0.01)),
+        ("slower", Limit::NotWorseBy(0.1)),
+    ];
+    assert_eq!(told, expected);
+    for (wrong, expected) in [
+        (json!({}), "set exactly one of success and latency"),
+        (
+            json!({"success": success, "latency": latency}),
+            "set exactly one of success and latency",
+        ),
+        (
+            json!({"success": success, "effect": "60%"}),
+            "compare.effect must be a share",
+        ),
+        (
+            json!({"latency": {"histogram": "a{namespace=\"x\"}"}}),
+            "serin matches label namespace itself",
+        ),
+        (json!({"latency": {"histogram": "rate(a[5m])"}}), "use query"),
+    ] {
+        let faults = read(json!({"objectives": [{"compare": wrong}]})).unwrap_err();
+        let told = faults.join("; ");
+        assert!(
+            told.contains("slos.objectives[0].compare") && told.contains(expected),
+            "{told}"
+        );
+    }
+}
