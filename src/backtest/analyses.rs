@@ -71,10 +71,7 @@ fn of_spec(spec: &Spec) -> Vec<(usize, &RolloutAnalysis)> {
             for (n, step) in canary.steps.iter().enumerate() {
                 match step {
                     Step::Analysis(analysis) => all.push((n, analysis.as_ref())),
-                    Step::SetWeight(_)
-                    | Step::Pause(_)
-                    | Step::Ramp(_)
-                    | Step::Experiment(_) => {}
+                    Step::SetWeight(_) | Step::Pause(_) | Step::Ramp(_) | Step::Experiment(_) => {}
                 }
             }
         }
@@ -111,7 +108,8 @@ fn metrics(
     });
     if !closure.absent.is_empty() {
         let absent = closure.absent.iter();
-        let told = absent.map(|name| format!("{}: give its file with -f too", absent_message(name)));
+        let told =
+            absent.map(|name| format!("{}: give its file with -f too", absent_message(name)));
         return Err(told.collect());
     }
     let request = RunRequest {
@@ -273,7 +271,11 @@ mod tests {
         let up = |v: f64| v.next_up();
         for (condition, is_failure, expected) in [
             ("result[0] <= 0.8", false, Some(Limit::AtMost(0.8))),
-            ("result[0] < 5", false, Some(Limit::AtMost(5_f64.next_down()))),
+            (
+                "result[0] < 5",
+                false,
+                Some(Limit::AtMost(5_f64.next_down())),
+            ),
             ("result >= 95", false, Some(Limit::AtLeast(95.0))),
             ("result[0] > 5", true, Some(Limit::AtMost(5.0))),
             ("result[0] < 0.9", true, Some(Limit::AtLeast(0.9))),

@@ -254,7 +254,10 @@ fn without_objectives_there_is_nothing_to_test() {
     }))
     .unwrap();
     let told = plan_of(&rollout, &Templates::new(), range(10)).unwrap_err();
-    assert!(told.contains("spec.strategy.canary: prod/agent has no objectives"), "{told}");
+    assert!(
+        told.contains("spec.strategy.canary: prod/agent has no objectives"),
+        "{told}"
+    );
     let plan = plan_with(latency(), steps(), range(10)).unwrap();
     assert_eq!(plan.length, 600);
     let waits = plan_with(
@@ -374,7 +377,9 @@ fn analyses_of_templates_are_judged_too() {
     assert_eq!(asked[0].query, "a{h=\"new\"} / a{h=\"old\"}");
     // Two failures are allowed: a window with three is stopped.
     let every = [
-        values(plan.range, |n| Some(if (20..23).contains(&n) { 0.5 } else { 0.0 })),
+        values(plan.range, |n| {
+            Some(if (20..23).contains(&n) { 0.5 } else { 0.0 })
+        }),
         Values::none(plan.range),
     ];
     let report = judge(&plan, &every, &[]);
@@ -387,5 +392,8 @@ fn analyses_of_templates_are_judged_too() {
     assert!(shown.contains("Not judged over the past"), "{shown}");
     // What is not given is named.
     let told = plan_of(&rollout(analysis), &Templates::new(), range(60)).unwrap_err();
-    assert_eq!(told, "AnalysisTemplate 't' not found: give its file with -f too");
+    assert_eq!(
+        told,
+        "AnalysisTemplate 't' not found: give its file with -f too"
+    );
 }

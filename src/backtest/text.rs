@@ -75,7 +75,10 @@ pub(super) fn objective(report: &Report, found: &Found) -> Vec<(usize, String)> 
     let mut lines = vec![];
     let mut say = |indent: usize, line: String| lines.push((indent, line));
     if found.failure_limit != report.failure_limit {
-        say(2, format!("stops when more than {} miss it", found.failure_limit));
+        say(
+            2,
+            format!("stops when more than {} miss it", found.failure_limit),
+        );
     }
     if found.is_compared {
         say(2,

@@ -36,12 +36,18 @@ pub(crate) fn of_objective(objective: &Objective) -> Gate {
             true,
         ),
         Limit::RatioAtMost(ratio) => (
-            format!("no more than {} above stable", Unit::Share.text(ratio - 1.0)),
+            format!(
+                "no more than {} above stable",
+                Unit::Share.text(ratio - 1.0)
+            ),
             Some(ratio),
             true,
         ),
         Limit::RatioAtLeast(ratio) => (
-            format!("no more than {} below stable", Unit::Share.text(1.0 - ratio)),
+            format!(
+                "no more than {} below stable",
+                Unit::Share.text(1.0 - ratio)
+            ),
             Some(ratio),
             false,
         ),

@@ -204,7 +204,14 @@ fn the_past_is_judged_as_if_rollouts_had_begun_in_it() {
     );
     let template = dir.join("template.yaml");
     fs::write(&template, TEMPLATE).unwrap();
-    let template = ["-f", template.to_str().unwrap(), "--every", "60s", "-o", "json"];
+    let template = [
+        "-f",
+        template.to_str().unwrap(),
+        "--every",
+        "60s",
+        "-o",
+        "json",
+    ];
     let output = backtest(&file, &[&common[..], &template[..]].concat());
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -215,7 +222,12 @@ fn the_past_is_judged_as_if_rollouts_had_begun_in_it() {
     );
     let share = success["share"].as_f64().unwrap();
     assert!((0.3..0.4).contains(&share), "{success}");
-    assert!(report["leftOut"][0].as_str().unwrap().starts_with("smoke: asks Job"));
+    assert!(
+        report["leftOut"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("smoke: asks Job")
+    );
 
     // Nothing is there of another Rollout: said, and no success.
     let (_other, file) = manifest(

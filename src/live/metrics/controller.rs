@@ -14,7 +14,7 @@ use crate::live::stats::Stats;
 use crate::live::stores::{Key, ObjectKey};
 
 /// The kinds whose turns are told of.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Of {
     Rollout,
     Run,
@@ -24,12 +24,13 @@ enum Of {
 impl Of {
     /// The object, where it is one of this kind.
     fn key(self, key: &Key) -> Option<&ObjectKey> {
-        match (self, key) {
-            (Self::Rollout, Key::Rollout(key))
-            | (Self::Run, Key::Run(key))
-            | (Self::Experiment, Key::Experiment(key)) => Some(key),
-            (Self::Rollout | Self::Run | Self::Experiment, _) => None,
-        }
+        let (of, key) = match key {
+            Key::Rollout(key) => (Self::Rollout, key),
+            Key::Run(key) => (Self::Run, key),
+            Key::Experiment(key) => (Self::Experiment, key),
+            Key::Service(_) => return None,
+        };
+        (of == self).then_some(key)
     }
 }
 

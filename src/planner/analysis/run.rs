@@ -280,6 +280,12 @@ fn ceil(time: Timestamp) -> Time {
     }
 }
 
+/// A time as it is stored: the nearest whole second. The next measurement counts from it: rounded up,
+/// every interval would be a second longer than it was written.
+fn nearest(time: Timestamp) -> Time {
+    floor(later(time, 500))
+}
+
 /// The run's metrics, ready to be asked.
 struct Prepared {
     metrics: Vec<MetricSpec>,
@@ -469,7 +475,7 @@ impl<'a> Turn<'a> {
             phase: phase.as_str().to_owned(),
             message: explanation.or(message).map(|m| shorten(&hide(m))),
             started_at: Some(floor(answer.started)),
-            finished_at: Some(ceil(answer.finished)),
+            finished_at: Some(nearest(answer.finished)),
             value: answer
                 .result
                 .as_ref()

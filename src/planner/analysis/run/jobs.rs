@@ -2,7 +2,7 @@
 //! they end. A crash between the two finds the Job by its name.
 
 use super::{
-    Measurement, MetricSpec, Phase, Prepared, Time, Timestamp, Turn, ceil, floor, later, shorten,
+    Measurement, MetricSpec, Phase, Prepared, Time, Timestamp, Turn, floor, later, nearest, shorten,
 };
 use crate::planner::analysis::args;
 use crate::planner::analysis::job::{self, JobCall, JobSeen};
@@ -114,7 +114,7 @@ impl Turn<'_> {
         done.message = message
             .filter(|m| !m.is_empty())
             .map(|m| shorten(&args::redact(&m, &run.secrets)));
-        done.finished_at = Some(ceil(self.seen.now));
+        done.finished_at = Some(nearest(self.seen.now));
         self.add(metric, run, done);
         self.plan.urgent = true;
     }

@@ -358,13 +358,28 @@ fn measurements_keep_their_times() {
     );
 }
 
+/// Times are stored in whole seconds: one interval may be half a second longer or shorter, and they
+/// do not grow.
 #[test]
-fn a_measurement_that_ends_within_a_second_is_never_followed_too_early() {
-    let mut bench = Bench::one(json!({"successCondition": LOW, "interval": "1s", "count": 3}));
-    bench.now += SignedDuration::from_millis(900);
-    bench.turn();
-    let plan = bench.answer("m", Ok(MetricValue::floats([1.0])));
-    assert!(plan.wake.unwrap() >= bench.now + SignedDuration::from_secs(1));
+fn measurements_follow_each_other_at_their_interval() {
+    for (late, least) in [(900, 1000), (400, 600), (0, 1000)] {
+        let mut bench = Bench::one(json!({"successCondition": LOW, "interval": "1s", "count": 20}));
+        bench.now += SignedDuration::from_millis(late);
+        bench.turn();
+        bench.answer("m", Ok(MetricValue::floats([1.0])));
+        let first = bench.plan().wake.unwrap();
+        let least = SignedDuration::from_millis(least);
+        assert!(first >= bench.now + least, "{late}");
+        bench.now = first;
+        for n in 0..10 {
+            bench.turn();
+            bench.now += SignedDuration::from_millis(20);
+            bench.answer("m", Ok(MetricValue::floats([1.0])));
+            let next = bench.plan().wake.unwrap();
+            assert_eq!(next, first + SignedDuration::from_secs(n + 1), "{late}");
+            bench.now = next;
+        }
+    }
 }
 
 #[test]

@@ -175,7 +175,12 @@ fn a_comparison_holds_until_it_is_decided() {
         gate(&spec, Some(&run), at(10))
     };
     assert_eq!(
-        why(&seen("Running", "Inconclusive", "not decided yet, for 5.00 %: …", 12)),
+        why(&seen(
+            "Running",
+            "Inconclusive",
+            "not decided yet, for 5.00 %: …",
+            12
+        )),
         "compare-latency: not decided yet, for 5.00 %: …"
     );
     assert_eq!(seen("Running", "Successful", "fine", 12), Gate::Pass);
@@ -183,7 +188,12 @@ fn a_comparison_holds_until_it_is_decided() {
         why(&seen("Running", "Successful", "fine", 9)),
         "compare-latency: not measured yet since this step was reached"
     );
-    let failed = seen("Failed", "Failed", "worse than stable by more than 5.00 %: …", 12);
+    let failed = seen(
+        "Failed",
+        "Failed",
+        "worse than stable by more than 5.00 %: …",
+        12,
+    );
     assert_eq!(
         why(&failed),
         "objective compare-latency broken: worse than stable by more than 5.00 %: …"

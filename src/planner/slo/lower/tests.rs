@@ -169,7 +169,10 @@ fn a_comparison_needs_no_bound() {
             json!({"latency": {"histogram": "a{namespace=\"x\"}"}}),
             "serin matches label namespace itself",
         ),
-        (json!({"latency": {"histogram": "rate(a[5m])"}}), "use query"),
+        (
+            json!({"latency": {"histogram": "rate(a[5m])"}}),
+            "use query",
+        ),
     ] {
         let faults = read(json!({"objectives": [{"compare": wrong}]})).unwrap_err();
         let told = faults.join("; ");
