@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 SERIN_CACHE ?= $(CURDIR)/.cache
 export SERIN_CACHE
 
-.PHONY: help rust demo demo-live test quick bench check crds golden size image tools delivery-tools
+.PHONY: help rust demo demo-live test quick bench check crds golden size limits image tools delivery-tools
 
 help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -59,6 +59,10 @@ golden: ## Rewrite the golden files; read the difference before you commit it
 size: rust ## Build the release binary and hold it against the limit of 18 MiB
 	$(CARGO) build --release --bin serin
 	@size=$$(stat -c %s target/release/serin); echo "release binary: $$size bytes"; test $$size -le 18874368
+
+limits: size tools ## Hold the release binary's size, its memory and its writes while idle against their limits
+	@$(CARGO) build --examples
+	@target/debug/examples/measure --part idle --idle 0 --idle-for 30s
 
 image: rust ## Build the image without a container engine, run it on a read-only root, write its bills of materials
 	deploy/image/build.sh

@@ -60,7 +60,7 @@ type Labels<'a> = Vec<(&'static str, &'a str)>;
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let (e, sources) = (&mut encoder, &self.0);
-        rollouts::encode_rollouts(e, &sources.index.rollouts())?;
+        rollouts::encode_rollouts(e, &sources.index.rollouts(rollouts::Row::of))?;
         runs::encode_runs(e, &sources.index.runs())?;
         experiments::encode_experiments(e, &sources.index.experiments())?;
         let templates: Vec<_> = sources.templates.iter().flat_map(|t| t.all()).collect();

@@ -5,10 +5,11 @@
 //! older than the last write that was answered; a write whose answer was lost is for the turn to
 //! settle by a live read.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::experiment_index::{Experiments, SlimExperiment, Woken};
 use super::freezes::Freezes;
@@ -16,7 +17,7 @@ use super::queue::Queued;
 use super::service_index::{Services, SlimService};
 use super::slim::{SlimFreeze, SlimReplicaSet, SlimRollout, SlimRun, WireRollout, version_of};
 use super::watch::{Change, number};
-use crate::api::{AnalysisRun, Experiment};
+use crate::api::{AnalysisRun, Experiment, RolloutStatus};
 use crate::planner::freeze::Window;
 use crate::planner::observed::{ReplicaSetSeen, RolloutSeen, ServiceSeen};
 
@@ -177,13 +178,20 @@ struct SetEntry {
     version: u64,
     created: i64,
     was_stable: Option<bool>,
-    revision_history: Option<Box<str>>,
     name: Box<str>,
-    hash: Box<str>,
+    /// Where the name does not end with it.
+    other_hash: Option<Box<str>>,
     revision: u32,
     digest: Digest,
-    config: Option<Box<str>>,
+    rare: Option<Box<Rare>>,
     live: Option<Box<Live>>,
+}
+
+/// What few ReplicaSets have, and have for good.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Rare {
+    revision_history: Option<String>,
+    config: Option<String>,
 }
 
 /// What changes, and what only a ReplicaSet in use needs.
@@ -204,19 +212,28 @@ struct Live {
     failure: Option<(String, String)>,
 }
 
+/// Of a name, what follows the last dash: a hash has none itself.
+fn last_word(name: &str) -> &str {
+    name.rsplit('-').next().unwrap_or_default()
+}
+
 impl SetEntry {
     fn new(seen: ReplicaSetSeen) -> Self {
+        let rare = Rare {
+            revision_history: seen.revision_history,
+            config: seen.config,
+        };
+        let is_named_by_hash = last_word(&seen.name) == seen.hash;
         Self {
             uid: Uid::new(&seen.uid),
             version: number(&seen.version),
             created: seen.created.as_second(),
             was_stable: seen.was_stable,
-            revision_history: seen.revision_history.map(Into::into),
             name: seen.name.into(),
-            hash: seen.hash.into(),
+            other_hash: (!is_named_by_hash).then(|| seen.hash.into()),
             revision: u32::try_from(seen.revision).unwrap_or(u32::MAX),
             digest: Digest::new(seen.template_digest),
-            config: seen.config.map(Into::into),
+            rare: (rare != Rare::default()).then(|| Box::new(rare)),
             live: Some(Box::new(Live {
                 desired_replicas: seen.desired_replicas,
                 scale_down_deadline: seen.scale_down_deadline,
@@ -235,8 +252,13 @@ impl SetEntry {
         }
     }
 
+    fn hash(&self) -> &str {
+        let other = self.other_hash.as_deref();
+        other.unwrap_or_else(|| last_word(&self.name))
+    }
+
     fn seen(&self) -> ReplicaSetSeen {
-        let live = self.live.as_deref();
+        let (live, rare) = (self.live.as_deref(), self.rare.as_deref());
         let text = |t: &Option<Box<str>>| t.as_deref().map(str::to_owned);
         ReplicaSetSeen {
             name: self.name.to_string(),
@@ -244,16 +266,16 @@ impl SetEntry {
             version: self.version.to_string(),
             created: Timestamp::from_second(self.created).unwrap_or(Timestamp::UNIX_EPOCH),
             was_stable: self.was_stable,
-            hash: self.hash.to_string(),
+            hash: self.hash().to_owned(),
             revision: u64::from(self.revision),
-            revision_history: text(&self.revision_history),
+            revision_history: rare.and_then(|r| r.revision_history.clone()),
             desired_replicas: live.and_then(|l| l.desired_replicas),
             scale_down_deadline: live.and_then(|l| l.scale_down_deadline),
             template_digest: self.digest.text(),
             ephemeral: live.and_then(|l| text(&l.ephemeral)),
             injected: live.and_then(|l| text(&l.injected)),
             copied: live.and_then(|l| text(&l.copied)),
-            config: text(&self.config),
+            config: rare.and_then(|r| r.config.clone()),
             is_deleting: live.is_some_and(|l| l.is_deleting),
             replicas: live.map_or(0, |l| l.replicas),
             min_ready_seconds: live.map_or(0, |l| l.min_ready_seconds),
@@ -280,36 +302,56 @@ impl SetEntry {
 }
 
 /// A Rollout in the index. Its status is most of it, and is needed only while a turn or a scrape
-/// looks at it: it is kept as JSON, at a quarter of its size.
+/// looks at it: it is kept as JSON, at a quarter of its size. So are the maps, of which even one with
+/// a single entry takes half a kilobyte.
 #[derive(Debug)]
 struct RolloutEntry {
     version: u64,
     uid: Uid,
     current: Option<Box<str>>,
     stable: Option<Box<str>>,
-    /// All but the status.
+    /// All but what is packed.
     rest: RolloutSeen,
-    status: Box<[u8]>,
+    /// A [`Packed`] as JSON.
+    packed: Box<[u8]>,
 }
+
+/// What of a Rollout is kept as JSON.
+#[derive(Default, Serialize, Deserialize)]
+struct Packed {
+    status: Arc<RolloutStatus>,
+    labels: Arc<BTreeMap<String, String>>,
+    annotations: Arc<BTreeMap<String, String>>,
+}
+
+/// Stands where something is packed: one for all, an empty status is two kilobytes.
+static NOTHING: LazyLock<Packed> = LazyLock::new(Packed::default);
 
 impl RolloutEntry {
     fn new(mut seen: RolloutSeen) -> Self {
-        let status = std::mem::take(&mut seen.status);
-        // A status is plain data: writing it as JSON cannot fail.
-        let json = serde_json::to_vec(&*status).unwrap_or_default();
+        let packed = Packed {
+            status: std::mem::replace(&mut seen.status, Arc::clone(&NOTHING.status)),
+            labels: std::mem::replace(&mut seen.labels, Arc::clone(&NOTHING.labels)),
+            annotations: std::mem::replace(&mut seen.annotations, Arc::clone(&NOTHING.annotations)),
+        };
+        // Plain data: writing it as JSON cannot fail.
+        let json = serde_json::to_vec(&packed).unwrap_or_default();
         Self {
             version: number(&seen.version),
             uid: Uid::new(&seen.uid),
-            current: status.current_pod_hash.as_deref().map(Into::into),
-            stable: status.stable_rs.as_deref().map(Into::into),
+            current: packed.status.current_pod_hash.as_deref().map(Into::into),
+            stable: packed.status.stable_rs.as_deref().map(Into::into),
             rest: seen,
-            status: json.into_boxed_slice(),
+            packed: json.into_boxed_slice(),
         }
     }
 
     fn seen(&self) -> RolloutSeen {
+        let packed: Packed = serde_json::from_slice(&self.packed).unwrap_or_default();
         RolloutSeen {
-            status: Arc::new(serde_json::from_slice(&self.status).unwrap_or_default()),
+            status: packed.status,
+            labels: packed.labels,
+            annotations: packed.annotations,
             ..self.rest.clone()
         }
     }
@@ -326,7 +368,7 @@ struct RunEntry {
 /// The three kinds that are watched.
 #[derive(Debug, Default)]
 struct Inner {
-    rollouts: HashMap<ObjectKey, RolloutEntry>,
+    rollouts: HashMap<ObjectKey, Box<RolloutEntry>>,
     rollout_by_uid: HashMap<Uid, ObjectKey>,
     sets: HashMap<Uid, Vec<SetEntry>>,
     runs: HashMap<ObjectKey, RunEntry>,
@@ -445,7 +487,7 @@ impl Index {
 
     /// The Rollout alone.
     pub fn seen(&self, key: &ObjectKey) -> Option<RolloutSeen> {
-        self.lock().rollouts.get(key).map(RolloutEntry::seen)
+        self.lock().rollouts.get(key).map(|entry| entry.seen())
     }
 
     /// A run, or why it cannot be read.
@@ -453,13 +495,11 @@ impl Index {
         self.lock().runs.get(key).map(|entry| entry.run.clone())
     }
 
-    /// All Rollouts, for metrics.
-    pub fn rollouts(&self) -> Vec<RolloutSeen> {
-        self.lock()
-            .rollouts
-            .values()
-            .map(RolloutEntry::seen)
-            .collect()
+    /// What somebody wants to know of every Rollout; only one at a time is unpacked.
+    pub fn rollouts<T>(&self, of: impl Fn(RolloutSeen) -> T) -> Vec<T> {
+        let inner = self.lock();
+        let all = inner.rollouts.values();
+        all.map(|entry| of(entry.seen())).collect()
     }
 
     /// All runs that can be read, for metrics.
@@ -802,7 +842,7 @@ impl Inner {
     fn put_rollout(&mut self, SlimRollout(seen): SlimRollout) -> Vec<Key> {
         let key = self.key(&seen.namespace, &seen.name);
         let uid = Uid::new(&seen.uid);
-        let new = RolloutEntry::new(Arc::unwrap_or_clone(seen));
+        let new = Box::new(RolloutEntry::new(Arc::unwrap_or_clone(seen)));
         if let Some(old) = self.rollouts.get(&key) {
             if old.uid == uid && old.version >= new.version {
                 return Vec::new();
@@ -891,7 +931,7 @@ impl Inner {
             Some(old) if old.version >= new.version => return None,
             Some(old) => {
                 let is_renamed = old.digest != new.digest
-                    || old.hash != new.hash
+                    || old.hash() != new.hash()
                     || old.revision != new.revision;
                 // One at rest has no live part to compare; while it stays at rest nothing happened.
                 let stays_at_rest = old.live.is_none() && new.is_at_rest();
@@ -947,7 +987,7 @@ impl Inner {
         }
         let in_use = [rollout.current.as_deref(), rollout.stable.as_deref()];
         for set in self.sets.get_mut(owner).into_iter().flatten() {
-            if !in_use.contains(&Some(&*set.hash)) && set.is_at_rest() {
+            if !in_use.contains(&Some(set.hash())) && set.is_at_rest() {
                 set.live = None;
             }
         }

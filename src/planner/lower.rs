@@ -4,7 +4,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::fault::Fault;
-use super::spec::{SelectorJson, Spec, Strategy};
+use super::spec::{LabelsJson, SelectorJson, Spec, Strategy};
 use crate::api::Rollout;
 use crate::api::rollout::{RolloutSpec, RolloutStrategy};
 
@@ -135,7 +135,7 @@ fn lower_spec(wire: &RolloutSpec, faults: &mut Vec<Fault>) -> Vec<Spec> {
             replicas_unset: replicas.is_none(),
             selector: SelectorJson::of(&serde_json::to_value(selector).unwrap_or_default()),
             selector_text: selector_text.clone(),
-            template_labels: labels.clone().unwrap_or_default(),
+            template_labels: LabelsJson::of(&labels.clone().unwrap_or_default()),
             min_ready_seconds: min_ready,
             revision_history_limit: history,
             paused: paused.unwrap_or(false),

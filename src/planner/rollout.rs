@@ -351,7 +351,7 @@ pub(crate) fn replica_set(
     label(&mut template, &["metadata", "labels"], hash);
     let mut selector = d.spec.selector.value();
     label(&mut selector, &["matchLabels"], hash);
-    let mut labels = d.spec.template_labels.clone();
+    let mut labels = d.spec.template_labels.map();
     labels.insert(POD_HASH_LABEL.to_owned(), hash.to_owned());
     let mut annotations: Map<String, Value> = copies::copied(rollout)
         .map(|(key, value)| (key.clone(), Value::String(value.clone())))

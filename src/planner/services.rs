@@ -175,6 +175,7 @@ pub(crate) fn needs(seen: &Observed, spec: &Spec) -> Vec<Need> {
 /// What is wrong with the Services that the spec names (L28, V6).
 pub(crate) fn faults(seen: &Observed, spec: &Spec) -> Vec<Fault> {
     let mut faults = vec![];
+    let labels = spec.template_labels.map();
     for (path, name) in named(spec) {
         let value = format!("{name:?}");
         let Some(service) = find(seen, name) else {
@@ -182,8 +183,7 @@ pub(crate) fn faults(seen: &Observed, spec: &Spec) -> Vec<Fault> {
             faults.push(Fault::invalid(path, &value, message));
             continue;
         };
-        let labels = Some(&spec.template_labels);
-        for message in misfits(service, &seen.rollout.name, labels) {
+        for message in misfits(service, &seen.rollout.name, Some(&labels)) {
             faults.push(Fault::invalid(path, &value, message));
         }
     }

@@ -19,7 +19,7 @@ pub struct Spec {
     /// `spec.selector` as clients of the scale sub-resource read it: `app=web,tier in (a,b)`.
     pub selector_text: String,
     /// Labels of the pod template.
-    pub template_labels: BTreeMap<String, String>,
+    pub template_labels: LabelsJson,
     /// Seconds a pod must be ready before it counts as available.
     pub min_ready_seconds: u32,
     /// How many old ReplicaSets to keep.
@@ -136,6 +136,23 @@ impl SelectorJson {
 
     /// The tree.
     pub fn value(&self) -> serde_json::Value {
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+}
+
+/// Labels as JSON, kept as text for the same reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LabelsJson(Box<str>);
+
+impl LabelsJson {
+    /// Keeps them.
+    pub fn of(labels: &BTreeMap<String, String>) -> Self {
+        // Text by text: writing it as JSON cannot fail.
+        Self(serde_json::to_string(labels).unwrap_or_default().into())
+    }
+
+    /// The map.
+    pub fn map(&self) -> BTreeMap<String, String> {
         serde_json::from_str(&self.0).unwrap_or_default()
     }
 }

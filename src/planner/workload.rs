@@ -13,7 +13,7 @@ use super::observed::{Need, Observed, ReplicaSetSeen, RolloutSeen};
 use super::plan::{Event, ScaleWorkload};
 use super::reasons;
 use super::revision::{self, Sets};
-use super::spec::{SelectorJson, Spec};
+use super::spec::{LabelsJson, SelectorJson, Spec};
 use crate::api::{PodTemplate, REPLICAS_BEFORE, WORKLOAD_GENERATION};
 
 mod restore;
@@ -401,7 +401,7 @@ pub(super) fn spec_with(spec: &Spec, selector: (Value, String), template: &PodTe
     Spec {
         selector: SelectorJson::of(&selector.0),
         selector_text: selector.1,
-        template_labels: template.labels(),
+        template_labels: LabelsJson::of(&template.labels()),
         ..spec.clone()
     }
 }

@@ -6,6 +6,7 @@
 //! target/debug/examples/measure --part updates --count 50 --runs 1
 //! target/debug/examples/measure --part index    # 2,000 Rollouts with 11 ReplicaSets each
 //! ```
+//! It fails when a value is over the limit that the project has set for it (docs/performance.md).
 //! Each part has a control plane of its own and ends by itself. Pods are played by the node of the tests and are
 //! ready as soon as they are bound, so what is measured is the control plane and the controller.
 
@@ -126,5 +127,7 @@ async fn run(flags: &Flags) -> anyhow::Result<()> {
     if let Some(file) = &flags.json {
         std::fs::write(file, format!("{json:#}\n"))?;
     }
+    let over = report.over();
+    anyhow::ensure!(over.is_empty(), "over the limit:\n  {}", over.join("\n  "));
     Ok(())
 }

@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 pub(crate) struct Report {
     parts: Map<String, Value>,
     part: String,
+    /// Values over their limits, as sentences.
+    over: Vec<String>,
 }
 
 impl Report {
@@ -23,6 +25,7 @@ impl Report {
         Self {
             parts,
             part: String::new(),
+            over: vec![],
         }
     }
 
@@ -39,6 +42,21 @@ impl Report {
         println!("  {name:<58} {value:>10.digits$} {unit}");
         let rounded = (value * 1000.0).round() / 1000.0;
         self.keep(name, json!({"value": rounded, "unit": unit}));
+    }
+
+    /// One measured value that must not be larger than its limit.
+    pub(crate) fn at_most(&mut self, limit: f64, name: &str, value: f64, unit: &str) {
+        self.row(name, value, unit);
+        if value > limit {
+            let part = &self.part;
+            let over = format!("{part}: {name} is {value:.2} {unit}, the limit is {limit} {unit}");
+            self.over.push(over);
+        }
+    }
+
+    /// What was over its limit.
+    pub(crate) fn over(&self) -> &[String] {
+        &self.over
     }
 
     /// Median, least and most of several runs.

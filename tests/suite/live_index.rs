@@ -155,7 +155,7 @@ fn replica_set(i: usize, n: usize) -> Value {
             "labels": {"app": format!("agent-{i}"), "rollouts-pod-template-hash": hash(i, n)},
             "annotations": {"rollout.argoproj.io/revision": (n + 1).to_string(),
                 "rollout.argoproj.io/desired-replicas": "2",
-                "serin.dev/template": format!("1:{:064x}", i * 31 + n)},
+                "serin.dev/template": format!("v1:{:064x}", i * 31 + n)},
             "ownerReferences": [{"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
                 "name": format!("agent-{i}"), "uid": uid(i, 0), "controller": true}],
             "managedFields": managed_fields()},

@@ -20,8 +20,46 @@ const PHASES: [&str; 6] = [
     "Abort",
 ];
 
-fn of(seen: &RolloutSeen) -> Labels<'_> {
-    vec![("namespace", &seen.namespace), ("name", &seen.name)]
+/// What metrics tell of one Rollout: little, since a scrape holds that of all.
+#[derive(Debug)]
+pub(super) struct Row {
+    namespace: String,
+    name: String,
+    strategy: &'static str,
+    phase: &'static str,
+    available: Option<f64>,
+    unavailable: Option<f64>,
+    desired: Option<f64>,
+    updated: Option<f64>,
+    weight: Option<f64>,
+    step: Option<f64>,
+    steps: Option<f64>,
+}
+
+impl Row {
+    pub(super) fn of(seen: RolloutSeen) -> Self {
+        let (status, spec) = (&seen.status, seen.spec.as_ref().ok());
+        let available = status.available_replicas.unwrap_or(0);
+        let unavailable = status.replicas.unwrap_or(0).saturating_sub(available);
+        let steps = spec.and_then(|s| u32::try_from(s.steps().len()).ok());
+        Self {
+            strategy: strategy(&seen),
+            phase: phase(status),
+            available: number(status.available_replicas),
+            unavailable: number(Some(unavailable.max(0))),
+            desired: spec.map(|s| f64::from(s.replicas)),
+            updated: number(status.updated_replicas),
+            weight: number(status.serin.as_ref().and_then(|s| s.weight)),
+            step: number(status.current_step_index),
+            steps: steps.map(f64::from),
+            namespace: seen.namespace,
+            name: seen.name,
+        }
+    }
+
+    fn labels(&self) -> Labels<'_> {
+        vec![("namespace", &self.namespace), ("name", &self.name)]
+    }
 }
 
 /// The strategy in spec; of a spec that cannot be used, the one that was last at work.
@@ -42,26 +80,22 @@ fn strategy(seen: &RolloutSeen) -> &'static str {
     }
 }
 
-pub(super) fn encode_rollouts(
-    e: &mut DescriptorEncoder<'_>,
-    all: &[RolloutSeen],
-) -> Result<(), Error> {
+pub(super) fn encode_rollouts(e: &mut DescriptorEncoder<'_>, all: &[Row]) -> Result<(), Error> {
     let info = all.iter().map(|r| {
-        let mut labels = of(r);
-        labels.push(("strategy", strategy(r)));
+        let mut labels = r.labels();
+        labels.push(("strategy", r.strategy));
         // No router is built: a Rollout that names one is invalid.
         labels.push(("traffic_router", ""));
-        labels.push(("phase", phase(&r.status)));
+        labels.push(("phase", r.phase));
         (labels, 1.0)
     });
     gauges(e, ("rollout_info", "Information about rollouts."), info)?;
     let phases = all.iter().flat_map(|r| {
-        let now = phase(&r.status);
         PHASES.into_iter().map(move |phase| {
-            let mut labels = of(r);
-            labels.push(("strategy", strategy(r)));
+            let mut labels = r.labels();
+            labels.push(("strategy", r.strategy));
             labels.push(("phase", phase));
-            (labels, f64::from(u8::from(phase == now)))
+            (labels, f64::from(u8::from(phase == r.phase)))
         })
     });
     gauges(
@@ -72,50 +106,38 @@ pub(super) fn encode_rollouts(
         ),
         phases,
     )?;
-    type Count = fn(&RolloutSeen) -> Option<f64>;
+    type Count = fn(&Row) -> Option<f64>;
     let counts: [(&str, &str, Count); 7] = [
         ("rollout_info_replicas_available", "Available pods.", |r| {
-            number(r.status.available_replicas)
+            r.available
         }),
         (
             "rollout_info_replicas_unavailable",
             "Pods that are not available.",
-            |r| {
-                let available = r.status.available_replicas.unwrap_or(0);
-                number(Some(
-                    r.status
-                        .replicas
-                        .unwrap_or(0)
-                        .saturating_sub(available)
-                        .max(0),
-                ))
-            },
+            |r| r.unavailable,
         ),
         ("rollout_info_replicas_desired", "Pods wanted.", |r| {
-            r.spec.as_ref().ok().map(|s| f64::from(s.replicas))
+            r.desired
         }),
         (
             "rollout_info_replicas_updated",
             "Pods of the version in spec.",
-            |r| number(r.status.updated_replicas),
+            |r| r.updated,
         ),
         (
             "serin_rollout_weight",
             "Percent of the pods that is the new version.",
-            |r| number(r.status.serin.as_ref().and_then(|s| s.weight)),
+            |r| r.weight,
         ),
         (
             "serin_rollout_step",
             "Index of the current step; the number of steps when done.",
-            |r| number(r.status.current_step_index),
+            |r| r.step,
         ),
-        ("serin_rollout_steps", "Number of steps.", |r| {
-            let steps = r.spec.as_ref().ok()?.steps().len();
-            u32::try_from(steps).ok().map(f64::from)
-        }),
+        ("serin_rollout_steps", "Number of steps.", |r| r.steps),
     ];
     for (name, help, count) in counts {
-        let values = all.iter().filter_map(|r| Some((of(r), count(r)?)));
+        let values = all.iter().filter_map(|r| Some((r.labels(), count(r)?)));
         gauges(e, (name, help), values)?;
     }
     Ok(())

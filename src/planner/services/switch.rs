@@ -13,8 +13,8 @@ const PATIENCE: i64 = 60;
 
 /// True when nothing is wrong with this Service itself, whatever is wrong with others.
 pub(crate) fn is_usable(d: &Draft<'_>, service: &ServiceSeen) -> bool {
-    let labels = Some(&d.spec.template_labels);
-    misfits(service, &d.seen.rollout.name, labels).is_empty()
+    let labels = d.spec.template_labels.map();
+    misfits(service, &d.seen.rollout.name, Some(&labels)).is_empty()
 }
 
 /// Whether a Service may select the pods of this ReplicaSet now. One that has not selected by hash

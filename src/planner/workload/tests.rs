@@ -239,7 +239,7 @@ fn template_and_selector_come_from_the_workload_and_are_never_written() {
     let seen = observed(&case("never", 4, 4));
     let spec = seen.rollout.spec.as_ref().unwrap();
     assert_eq!(spec.selector_text, "app=web");
-    assert_eq!(spec.template_labels["app"], "web");
+    assert_eq!(spec.template_labels.map()["app"], "web");
     let plan = plan_rollout(&seen);
     let patch = plan.effects.iter().find_map(|effect| match &effect.write {
         Write::PatchRollout { patch, .. } => Some(patch.clone()),
