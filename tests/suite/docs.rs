@@ -191,3 +191,23 @@ fn the_demo_plays_a_good_version_and_one_that_is_taken_back() {
     let page = root().join("target/support-agent.html");
     assert!(fs::read_to_string(page).unwrap().contains("<svg"));
 }
+
+#[test]
+fn the_rehearsal_that_readme_prints_is_the_one_that_is_played() {
+    let text = read("README.md");
+    let block = blocks(&text, "console")
+        .into_iter()
+        .find(|block| block.starts_with("$ serin rehearse "))
+        .expect("README lost its rehearsal");
+    let mut lines = block.lines();
+    let file = lines.next().unwrap().rsplit(' ').next().unwrap();
+    let (_, said) = serin(&["rehearse", "--no-color", file]);
+    let mut left = said.lines();
+    for line in lines.filter(|line| *line != "…") {
+        let is_said = left.any(|l| l.trim_end() == line);
+        assert!(
+            is_said,
+            "not printed, or not in this order: {line:?}\n{said}"
+        );
+    }
+}
