@@ -10,3 +10,4 @@ pub mod planner;
 pub mod providers;
 pub mod sim;
 pub mod view;
+pub mod webhook;

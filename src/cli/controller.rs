@@ -1,18 +1,15 @@
 //! `serin controller`: flags and environment in, a running controller out. Every flag has its
 //! environment name `SERIN_…`, and the name that existing manifests use where there is one.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
-use super::flags;
+use super::process::{Logging, address, env, watch_signals};
+use super::{cluster, flags};
 use crate::live;
 use crate::live::lease::Election;
 use crate::live::settings::Settings;
@@ -69,24 +66,9 @@ pub struct Args {
     /// Address and port of /healthz and /readyz.
     #[arg(long, env = "SERIN_HEALTH_BIND_ADDRESS", default_value = "0.0.0.0:8080", value_parser = address, value_name = "ADDRESS")]
     pub health_bind_address: SocketAddr,
-    /// How log lines look.
-    #[arg(
-        long,
-        visible_alias = "logformat",
-        env = "SERIN_LOG_FORMAT",
-        default_value = "text",
-        value_name = "FORMAT"
-    )]
-    pub log_format: LogFormat,
-    /// What is logged: error, warn, info, debug, trace, or a filter such as info,serin=debug.
-    #[arg(
-        long,
-        visible_alias = "loglevel",
-        env = "SERIN_LOG_LEVEL",
-        default_value = "info",
-        value_name = "LEVEL"
-    )]
-    pub log_level: String,
+    /// Logging.
+    #[command(flatten)]
+    pub logging: Logging,
     /// Rollouts and runs that are worked on at the same time.
     #[arg(
         long,
@@ -124,24 +106,14 @@ pub struct Args {
     pub job_log_lines: u16,
 }
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// Runs until SIGTERM or SIGINT, then drains. The process must have its TLS provider by now.
 ///
 /// # Errors
 /// When the flags contradict each other, the configuration cannot be read, or an address is taken.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    start_logging(&args)?;
-    let (stopper, stop) = watch::channel(false);
-    watch_signals(stopper)?;
-    let config = kube_config(args.kubeconfig.as_deref()).await?;
+    args.logging.start()?;
+    let stop = watch_signals()?;
+    let config = cluster::config(args.kubeconfig.as_deref(), None).await?;
     let settings = settings(&args, &config)?;
     let pool = pool(&args, settings.prometheus.clone())?;
     live::run(settings, &config, pool, stop).await?;
@@ -176,48 +148,6 @@ fn aws() -> Environment {
         sts_endpoint: env("AWS_ENDPOINT_URL_STS"),
         cloud_watch_endpoint: env("AWS_ENDPOINT_URL_CLOUDWATCH"),
     }
-}
-
-fn start_logging(args: &Args) -> anyhow::Result<()> {
-    use tracing_subscriber::EnvFilter;
-    // The client's own lines repeat what a turn's line says.
-    let filter = format!(
-        "kube=error,kube_client=off,kube_runtime=off,tower=off,{}",
-        args.log_level
-    );
-    let filter = EnvFilter::try_new(&filter).with_context(|| {
-        format!(
-            "--log-level {:?} is not a level or a filter",
-            args.log_level
-        )
-    })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    let started = match args.log_format {
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_writer(std::io::stderr)
-            .try_init(),
-        LogFormat::Text => builder.with_writer(std::io::stderr).try_init(),
-    };
-    started.map_err(|e| anyhow::anyhow!("logging cannot start: {e}"))
-}
-
-/// The cluster of a kubeconfig; without one that of the environment.
-pub(super) async fn kube_config(path: Option<&Path>) -> anyhow::Result<kube::Config> {
-    let Some(path) = path else {
-        return kube::Config::infer()
-            .await
-            .context("no cluster: give --kubeconfig, or run in a pod with a service account");
-    };
-    let at = || format!("the kubeconfig {} cannot be used", path.display());
-    let kubeconfig = Kubeconfig::read_from(path).with_context(at)?;
-    kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .with_context(at)
 }
 
 fn settings(args: &Args, config: &kube::Config) -> anyhow::Result<Settings> {
@@ -310,12 +240,6 @@ fn election(args: &Args, instance_id: Option<&str>, identity: &str) -> Election 
     }
 }
 
-/// Names that are not ours: POD_NAMESPACE and the like, which no flag has.
-#[allow(clippy::disallowed_methods)]
-fn env(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 /// Who this process is: the pod or host, the process, and when it started, so that no two are alike.
 fn identity() -> String {
     let host = env("POD_NAME")
@@ -324,37 +248,6 @@ fn identity() -> String {
         .unwrap_or_else(|| "serin".to_owned());
     let started = live::clock::now().as_millisecond();
     format!("{}_{}_{started:x}", host.trim(), std::process::id())
-}
-
-/// `:8080` means every address, as in Go programs.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let full = if text.starts_with(':') {
-        format!("0.0.0.0{text}")
-    } else {
-        text.to_owned()
-    };
-    full.parse()
-        .map_err(|_| "write it as 0.0.0.0:8080, [::]:8080 or :8080".to_owned())
-}
-
-/// SIGTERM and SIGINT ask for the end; a second one does not wait for the drain.
-fn watch_signals(stopper: watch::Sender<bool>) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    tokio::spawn(async move {
-        for times in 1.. {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if times > 1 {
-                tracing::warn!("told twice to end: not waiting any longer");
-                std::process::exit(130);
-            }
-            stopper.send_replace(true);
-        }
-    });
-    Ok(())
 }
 
 #[cfg(test)]
@@ -392,7 +285,9 @@ mod tests {
     #[test]
     fn of_a_flag_given_twice_the_last_one_counts() {
         assert_eq!(
-            args(&["--log-level=info", "--log-level=debug"]).log_level,
+            args(&["--log-level=info", "--log-level=debug"])
+                .logging
+                .log_level,
             "debug"
         );
     }

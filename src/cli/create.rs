@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::{controller, rehearse};
+use super::{cluster, rehearse};
 use crate::api::INSTANCE_ID;
 use crate::api::analysis::{AnalysisTemplateSpec, Argument};
 use crate::live::create::{Wanted, create_run};
@@ -79,7 +79,7 @@ fn argument(text: &str) -> Result<(String, String), String> {
 /// Every reason why the run is not created.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let What::Analysisrun(args) = args.what;
-    let config = controller::kube_config(args.kubeconfig.as_deref()).await?;
+    let config = cluster::config(args.kubeconfig.as_deref(), None).await?;
     let namespace = args.namespace.clone();
     let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
     let wanted = wanted(&args, namespace)?;

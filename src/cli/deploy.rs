@@ -49,6 +49,12 @@ pub struct Args {
     /// read and copy them there; may be given several times
     #[arg(long = "track-config", value_name = "NAMESPACE")]
     pub track_config: Vec<String>,
+    /// generate-all: with the admission webhook
+    #[arg(long)]
+    pub webhook: bool,
+    /// What the API server cannot ask the webhook about is refused, not let in
+    #[arg(long)]
+    pub webhook_fail_closed: bool,
     /// generate-all: with the ServiceMonitor, alerts and dashboard, which need the Prometheus operator
     #[arg(long)]
     pub monitoring: bool,
@@ -75,6 +81,8 @@ pub enum What {
     GenerateNetwork,
     /// Deployment, PodDisruptionBudget, Service
     GenerateDeployments,
+    /// The admission webhook: Deployment, Service, rights, and the configuration that leads to it
+    GenerateWebhook,
     /// ServiceMonitor, PrometheusRule and dashboard for the Prometheus operator and Grafana
     GenerateMonitoring,
     /// The Grafana dashboard alone, as JSON to import
@@ -89,7 +97,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let install = install(args);
     let faults = install.faults();
     anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n       "));
-    let files = files(args.what, args.monitoring, &install)?;
+    let is_webhook = args.webhook || args.what == What::GenerateWebhook;
+    anyhow::ensure!(
+        !(is_webhook && args.namespaced),
+        "a webhook belongs to the whole cluster: leave out --namespaced, or the webhook"
+    );
+    let mut more = Vec::new();
+    if args.webhook {
+        more.push(Part::Webhook);
+    }
+    if args.monitoring {
+        more.push(Part::Monitoring);
+    }
+    let files = files(args.what, &more, &install)?;
     if let Some(dir) = &args.output_dir {
         return files
             .iter()
@@ -117,6 +137,8 @@ fn install(args: &Args) -> Install {
         api_servers,
         secrets,
         track_config,
+        webhook: _,
+        webhook_fail_closed,
         monitoring: _,
         output_dir: _,
     } = args.clone();
@@ -132,11 +154,12 @@ fn install(args: &Args) -> Install {
         api_servers,
         secrets,
         track_config,
+        webhook_fails_closed: webhook_fail_closed,
     }
 }
 
 /// The files of what was asked for, by name.
-fn files(what: What, monitoring: bool, install: &Install) -> anyhow::Result<Vec<(String, String)>> {
+fn files(what: What, more: &[Part], install: &Install) -> anyhow::Result<Vec<(String, String)>> {
     let rendered = |parts: &[Part]| -> Vec<(String, String)> {
         let parts = parts.iter().filter(|part| part.is_part_of(install));
         parts
@@ -153,9 +176,7 @@ fn files(what: What, monitoring: bool, install: &Install) -> anyhow::Result<Vec<
         What::GenerateAll => {
             let mut all = definitions()?;
             all.extend(rendered(&Part::USUAL));
-            if monitoring {
-                all.extend(rendered(&[Part::Monitoring]));
-            }
+            all.extend(rendered(more));
             all
         }
         What::GenerateCrds => definitions()?,
@@ -164,6 +185,7 @@ fn files(what: What, monitoring: bool, install: &Install) -> anyhow::Result<Vec<
         What::GenerateRoles => rendered(&[Part::Roles]),
         What::GenerateNetwork => rendered(&[Part::Network]),
         What::GenerateDeployments => rendered(&[Part::Deployments]),
+        What::GenerateWebhook => rendered(&[Part::Webhook]),
         What::GenerateMonitoring => rendered(&[Part::Monitoring]),
         What::GenerateDashboard => {
             vec![("dashboard.json".to_owned(), format!("{:#}\n", dashboard()))]

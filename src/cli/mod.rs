@@ -7,13 +7,17 @@ use clap::{Parser, Subcommand};
 
 pub mod backtest;
 pub mod check;
+mod cluster;
 pub mod controller;
 pub mod crds;
 pub mod create;
 pub mod deploy;
 mod flags;
 pub mod lint;
+pub mod process;
 pub mod rehearse;
+pub mod status;
+pub mod webhook;
 
 /// Progressive delivery for Kubernetes: canary rollouts gated by SLOs, rehearsed before they ship.
 #[derive(Debug, Parser)]
@@ -46,10 +50,14 @@ enum Verb {
     Lint(lint::Args),
     /// Play a rollout without a cluster and see what it will do
     Rehearse(rehearse::Args),
+    /// Show how a Rollout stands, or wait until it is out: the gate of a pipeline
+    Status(status::Args),
+    /// Run the admission webhook: what lint says, said before an object is stored
+    Webhook(Box<webhook::Args>),
 }
 
 /// Parses the arguments, runs the verb, and turns its end into an exit code: 0 done, 1 a negative
-/// answer (rolled back, expectation not met, faults found), 2 wrong input.
+/// answer (rolled back, expectation not met, faults found), 2 wrong input; `status` has more.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
@@ -61,6 +69,8 @@ pub fn main() -> ExitCode {
         Verb::Deploy(args) => deploy::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Lint(args) => lint::run(&args),
         Verb::Rehearse(args) => rehearse::run(args),
+        Verb::Status(args) => serve(status::run(args)),
+        Verb::Webhook(args) => serve(webhook::run(*args)),
     };
     done.unwrap_or_else(|error| {
         eprintln!("serin: {error:#}");

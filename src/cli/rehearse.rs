@@ -175,7 +175,11 @@ fn is_rehearsal(document: &Value) -> bool {
     document.get("apiVersion").is_none() && document.get("kind").is_none()
 }
 
-pub(super) fn read_rehearsal(file: &Path, document: &Value) -> Result<Rehearsal, Vec<Fault>> {
+/// A document that is a rehearsal, with the files that it names beside `file`.
+///
+/// # Errors
+/// All its faults.
+pub fn read_rehearsal(file: &Path, document: &Value) -> Result<Rehearsal, Vec<Fault>> {
     let name = file
         .file_stem()
         .map(|stem| stem.to_string_lossy().into_owned());

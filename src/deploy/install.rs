@@ -25,6 +25,8 @@ pub struct Install {
     pub secrets: Vec<String>,
     /// Namespaces whose Rollouts may track ConfigMaps and Secrets.
     pub track_config: Vec<String>,
+    /// What the API server cannot ask the webhook about is refused, not let in.
+    pub webhook_fails_closed: bool,
 }
 
 impl Default for Install {
@@ -41,6 +43,7 @@ impl Default for Install {
             api_servers: vec![],
             secrets: vec![],
             track_config: vec![],
+            webhook_fails_closed: false,
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod install;
 mod monitoring;
 mod network;
 pub mod rights;
+pub mod webhook;
 mod workload;
 
 pub use dashboard::dashboard;
@@ -25,6 +26,8 @@ pub enum Part {
     Network,
     /// Deployment, PodDisruptionBudget and the Service of the metrics.
     Deployments,
+    /// The admission webhook: everything of it, and the configuration that leads to it.
+    Webhook,
     /// ServiceMonitor, PrometheusRule and the dashboard: for the Prometheus operator and Grafana.
     Monitoring,
 }
@@ -47,6 +50,7 @@ impl Part {
             Self::Roles => "roles.yaml",
             Self::Network => "network.yaml",
             Self::Deployments => "deployment.yaml",
+            Self::Webhook => "webhook.yaml",
             Self::Monitoring => "monitoring.yaml",
         }
     }
@@ -59,6 +63,7 @@ impl Part {
             Self::Roles => rights::of_people(install),
             Self::Network => network::policies(install),
             Self::Deployments => workload::documents(install),
+            Self::Webhook => webhook::documents(install),
             Self::Monitoring => monitoring::documents(install),
         };
         documents.join("---\n")
@@ -67,7 +72,7 @@ impl Part {
     /// Whether an installation has it: a namespaced one adds nothing to the whole cluster.
     pub fn is_part_of(self, install: &Install) -> bool {
         match self {
-            Self::Namespace | Self::Roles => !install.is_namespaced,
+            Self::Namespace | Self::Roles | Self::Webhook => !install.is_namespaced,
             Self::Rbac | Self::Network | Self::Deployments | Self::Monitoring => true,
         }
     }

@@ -18,7 +18,7 @@ pub struct Right {
     pub is_of_cluster: bool,
 }
 
-const fn right(
+pub(super) const fn right(
     group: &'static str,
     resources: &'static [&'static str],
     verbs: &'static [&'static str],

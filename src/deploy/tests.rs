@@ -4,12 +4,13 @@ use serde_json::Value;
 
 use super::{Install, Part, dashboard};
 
-const ALL: [Part; 6] = [
+const ALL: [Part; 7] = [
     Part::Namespace,
     Part::Rbac,
     Part::Roles,
     Part::Network,
     Part::Deployments,
+    Part::Webhook,
     Part::Monitoring,
 ];
 
@@ -35,6 +36,7 @@ fn strange() -> Install {
         api_servers: vec!["10.0.0.1/32".to_owned(), "fd00::1/128".to_owned()],
         secrets: vec!["agents/prometheus-token".to_owned()],
         track_config: vec!["agents".to_owned()],
+        webhook_fails_closed: true,
     }
 }
 
@@ -45,7 +47,8 @@ fn every_part_is_yaml_and_lies_in_the_namespace_that_was_chosen() {
         for part in ALL {
             for object in objects(part, &install) {
                 let kind = object["kind"].as_str().unwrap_or_default();
-                let is_of_cluster = kind.starts_with("Cluster") || kind == "Namespace";
+                let is_of_cluster = kind.starts_with("Cluster")
+                    || ["Namespace", "ValidatingWebhookConfiguration"].contains(&kind);
                 let namespace = object
                     .pointer("/metadata/namespace")
                     .and_then(Value::as_str);
@@ -200,6 +203,7 @@ fn wrong_choices_are_refused_all_at_once() {
         secrets: vec!["token".to_owned()],
         track_config: vec!["a/b".to_owned()],
         is_namespaced: false,
+        webhook_fails_closed: false,
     };
     let faults = install.faults();
     for flag in [

@@ -66,6 +66,10 @@ pub enum Kind {
     Event,
     /// `coordination.k8s.io/v1` Lease.
     Lease,
+    /// `networking.k8s.io/v1` Ingress.
+    Ingress,
+    /// `admissionregistration.k8s.io/v1` ValidatingWebhookConfiguration.
+    ValidatingWebhookConfiguration,
 }
 
 impl Kind {
@@ -90,6 +94,8 @@ impl Kind {
             Self::Job => "Job",
             Self::Event => "Event",
             Self::Lease => "Lease",
+            Self::Ingress => "Ingress",
+            Self::ValidatingWebhookConfiguration => "ValidatingWebhookConfiguration",
         }
     }
 
@@ -115,6 +121,11 @@ impl Kind {
             Self::Job => ("apis/batch/v1", "jobs"),
             Self::Event => ("apis/events.k8s.io/v1", "events"),
             Self::Lease => ("apis/coordination.k8s.io/v1", "leases"),
+            Self::Ingress => ("apis/networking.k8s.io/v1", "ingresses"),
+            Self::ValidatingWebhookConfiguration => (
+                "apis/admissionregistration.k8s.io/v1",
+                "validatingwebhookconfigurations",
+            ),
         }
     }
 

@@ -20,6 +20,7 @@ mod freezes;
 pub mod http;
 mod jobs;
 pub mod lease;
+pub mod look;
 pub mod metrics;
 mod observe;
 mod perform;

@@ -15,7 +15,8 @@ use super::reasons;
 use super::revision::{self, Found, Sets};
 use super::{failure, first, resume, undo};
 use crate::api::{
-    ABORT, LAST_COMMAND, OVERRIDE_FREEZE, PAUSE, PROMOTE, RESTART, RESUME, RETRY, UNDO,
+    ABORT, LAST_COMMAND, OVERRIDE_FREEZE, PAUSE, PROMOTE, RESTART, RESUME, RETRY, RolloutStatus,
+    UNDO,
 };
 
 /// `serin.dev/last-command`: what was asked last, when, of which revision and step, and what came of it.
@@ -71,8 +72,16 @@ pub fn last(annotations: &std::collections::BTreeMap<String, String>) -> Option<
 
 /// The command that is taken and not yet acted on.
 fn pending(d: &Draft<'_>) -> Option<LastCommand> {
-    let last = last(&d.seen.rollout.annotations)?;
-    let done = d.read().serin.as_ref().and_then(|s| s.command.as_deref());
+    taken(&d.seen.rollout.annotations, d.read())
+}
+
+/// The same, of an object and its status.
+pub(crate) fn taken(
+    annotations: &std::collections::BTreeMap<String, String>,
+    status: &RolloutStatus,
+) -> Option<LastCommand> {
+    let last = last(annotations)?;
+    let done = status.serin.as_ref().and_then(|s| s.command.as_deref());
     (last.outcome == ACCEPTED && done != Some(last.id.as_str())).then_some(last)
 }
 

@@ -34,10 +34,23 @@ fn look_up(seen: &Observed) -> (Option<Frozen>, Option<Timestamp>) {
     let near = seen
         .freezes
         .iter()
-        .filter(|w| w.is_for(&rollout.namespace, &rollout.name, &rollout.labels));
+        .map(AsRef::as_ref)
+        .filter(|w: &&Window| w.is_for(&rollout.namespace, &rollout.name, &rollout.labels));
+    in_force(near, seen.now)
+}
+
+/// What the windows that are in force now say, for whoever has no turn: a webhook.
+pub fn text_at<'a>(near: impl Iterator<Item = &'a Window>, now: Timestamp) -> Option<String> {
+    in_force(near, now).0.map(|frozen| frozen.text)
+}
+
+fn in_force<'a>(
+    near: impl Iterator<Item = &'a Window>,
+    now: Timestamp,
+) -> (Option<Frozen>, Option<Timestamp>) {
     let (mut texts, mut until, mut boundary) = (Vec::new(), Some(Timestamp::MIN), None);
     for window in near {
-        let state = window.at(seen.now);
+        let state = window.at(now);
         boundary = [boundary, state.changes].into_iter().flatten().min();
         if !state.is_frozen {
             continue;
@@ -160,9 +173,14 @@ pub(crate) fn refusal(d: &Draft<'_>) -> Option<String> {
         .as_ref()
         .map(|f| f.text.clone())
         .or_else(recorded)?;
-    Some(format!(
-        "the update is frozen by {text}. Wait, or give a reason in serin.dev/override-freeze, or promote=full"
-    ))
+    Some(refusal_text(&text))
+}
+
+/// Why a step cannot be promoted in a freeze, and what can be done.
+pub fn refusal_text(freeze: &str) -> String {
+    format!(
+        "the update is frozen by {freeze}. Wait, or give a reason in serin.dev/override-freeze, or promote=full"
+    )
 }
 
 /// A person's override by annotation: for this update, until it is done or another begins.

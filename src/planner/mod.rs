@@ -65,6 +65,7 @@ pub mod services;
 pub(crate) mod sizes;
 pub mod slo;
 pub mod spec;
+pub mod standing;
 pub mod status;
 pub(crate) mod timing;
 pub mod turn;

@@ -4,13 +4,11 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::command::{self, stamp};
-use super::cursor;
 use super::draft::Draft;
 use super::fast_track;
-use super::reasons;
 use super::revision::Sets;
 use super::rollback;
-use super::spec::Step;
+use super::standing;
 use super::undo;
 use crate::api::status::RolloutDuration;
 
@@ -79,7 +77,7 @@ pub(crate) fn follow(d: &mut Draft<'_>, sets: &Sets<'_>) {
         return;
     }
     let now = stamp(d);
-    let waits = waits_for_a_person(d);
+    let waits = standing::asks_a_person(d.spec, &d.next);
     let is_stable = d.next.stable_rs.is_some() && d.next.stable_rs == d.next.current_pod_hash;
     let is_over = is_stable && sets.canary.available >= d.spec.replicas;
     if let Some(duration) = &mut d.next.duration {
@@ -118,23 +116,4 @@ fn settle_pause(duration: &mut RolloutDuration, now: &Time) {
     let waited = now.0.as_second().saturating_sub(since.0.as_second()).max(0);
     let before = duration.total_manual_pause_duration_seconds.unwrap_or(0);
     duration.total_manual_pause_duration_seconds = Some(before.saturating_add(waited));
-}
-
-/// Frozen, asked for a verdict, or at a pause that only a person ends.
-fn waits_for_a_person(d: &Draft<'_>) -> bool {
-    let steps = d.spec.steps();
-    let at = cursor::index(&d.next, steps.len());
-    let is_endless = matches!(steps.get(at), Some(Step::Pause(pause)) if pause.seconds.is_none());
-    let is_manual_switch = d
-        .spec
-        .blue_green()
-        .is_some_and(|bg| !bg.auto_promotion_enabled);
-    let asks = |reason: &str| match reason {
-        reasons::CANARY_PAUSE_STEP => is_endless,
-        "BlueGreenPause" => is_manual_switch,
-        reasons::FAILED_RUN | reasons::HELD_BY_GATE => true,
-        other => other.starts_with("Inconclusive"),
-    };
-    let pauses = d.next.pause_conditions.iter().flatten();
-    d.spec.paused || pauses.into_iter().any(|c| asks(&c.reason))
 }

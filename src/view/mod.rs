@@ -4,6 +4,7 @@
 pub mod chart;
 pub(crate) mod gates;
 pub mod html;
+pub mod status;
 pub mod story;
 pub mod text;
 pub mod timeline;

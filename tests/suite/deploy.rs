@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use serin::deploy::{Install, Part, alerts, dashboard, rights};
+use serin::deploy::{Install, Part, alerts, dashboard, rights, webhook};
 
 use crate::bench::programs;
 
@@ -24,6 +24,14 @@ fn files() -> Vec<(String, String)> {
         (
             "kustomize/components/monitoring/monitoring.yaml".to_owned(),
             Part::Monitoring.render(&cluster),
+        ),
+        (
+            "kustomize/components/webhook/webhook.yaml".to_owned(),
+            Part::Webhook.render(&cluster),
+        ),
+        (
+            "helm/serin/files/rules-webhook.yaml".to_owned(),
+            rights::rules(webhook::RIGHTS),
         ),
         (
             "monitoring/dashboard.json".to_owned(),

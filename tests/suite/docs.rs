@@ -19,6 +19,7 @@ const DOCS: &[&str] = &[
     "docs/pods.md",
     "docs/config.md",
     "docs/install.md",
+    "docs/webhook.md",
     "docs/shipping.md",
     "docs/blue-green.md",
     "docs/providers.md",

@@ -43,6 +43,7 @@ fn the_chart_says_what_the_command_says() {
         "--set=controller.metrics.prometheusRule.enabled=true",
         "--set=controller.metrics.dashboard.enabled=true",
         "--set=trackConfigNamespaces={shop}",
+        "--set=webhook.enabled=true",
     ];
     let Some(chart) = template(&everything) else {
         return;
@@ -51,29 +52,44 @@ fn the_chart_says_what_the_command_says() {
         track_config: vec!["shop".to_owned()],
         ..Install::default()
     };
-    let parts = Part::USUAL.into_iter().chain([Part::Monitoring]);
+    let parts = Part::USUAL
+        .into_iter()
+        .chain([Part::Webhook, Part::Monitoring]);
     let command: Vec<Value> = parts
         .flat_map(|part| documents(&part.render(&install)))
         .collect();
     // Selectors are the release's in the chart.
-    let pod = |all| {
-        let mut spec = named(all, "Deployment", "serin")["spec"]["template"]["spec"].clone();
+    let pod = |all, name| {
+        let mut spec = named(all, "Deployment", name)["spec"]["template"]["spec"].clone();
         spec.as_object_mut()
             .unwrap()
             .remove("topologySpreadConstraints");
         // The chart's values name the probes' usual limit.
-        for probe in ["livenessProbe", "readinessProbe"] {
-            spec["containers"][0][probe]["failureThreshold"] = json!(3);
+        let probes: &[&str] = match name {
+            "serin" => &["livenessProbe", "readinessProbe"],
+            _ => &[],
+        };
+        for probe in probes {
+            spec["containers"][0][*probe]["failureThreshold"] = json!(3);
         }
         spec
     };
-    assert_eq!(pod(&chart), pod(&command));
+    for name in ["serin", "serin-webhook"] {
+        assert_eq!(pod(&chart, name), pod(&command, name));
+    }
     for (kind, name, field) in [
         ("ClusterRole", "serin", "rules"),
         ("ClusterRole", "serin-aggregate-to-view", "rules"),
         ("ClusterRole", "serin-aggregate-to-edit", "rules"),
         ("ClusterRole", "serin-aggregate-to-admin", "rules"),
         ("ClusterRoleBinding", "serin", "subjects"),
+        ("ClusterRole", "serin-webhook", "rules"),
+        ("ClusterRoleBinding", "serin-webhook", "subjects"),
+        (
+            "ValidatingWebhookConfiguration",
+            "serin-webhook",
+            "webhooks",
+        ),
         ("Role", "serin-lease", "rules"),
         ("Role", "serin-track-config", "rules"),
         ("RoleBinding", "serin-track-config", "subjects"),
@@ -90,8 +106,10 @@ fn the_chart_says_what_the_command_says() {
         assert_eq!(text(&chart), text(&command), "{kind} {name}");
     }
     for way in ["ingress", "egress"] {
-        let rules = |all| named(all, "NetworkPolicy", "serin")["spec"][way].clone();
-        assert_eq!(rules(&chart), rules(&command), "{way}");
+        for name in ["serin", "serin-webhook"] {
+            let rules = |all| named(all, "NetworkPolicy", name)["spec"][way].clone();
+            assert_eq!(rules(&chart), rules(&command), "{name} {way}");
+        }
     }
     let definitions: Vec<&Value> = chart
         .iter()
@@ -133,6 +151,11 @@ fn the_chart_is_clean_and_refuses_values_it_does_not_know() {
         ("--set=dashboard.enabled=true", "dashboard"),
         ("--set=controller.prometheus=prometheus:9090", "prometheus"),
         ("--set=serviceAccount.create=false", "serviceAccount.name"),
+        ("--set=webhook.failurePolicy=Maybe", "failurePolicy"),
+        (
+            "--set=webhook.enabled=true,clusterInstall=false",
+            "the whole cluster",
+        ),
     ] {
         assert!(refused(set).contains(word), "{set}");
     }
@@ -237,6 +260,18 @@ fn every_kustomization_is_accepted_without_a_warning() {
         let name = format!("kustomize-{}", folder.replace('/', "-"));
         applied(plane, &["--dry-run=server"], &text, &name);
     }
+    // The webhook as a component of it.
+    let folder = path("target/kustomize-webhook");
+    std::fs::create_dir_all(&folder).unwrap();
+    let text = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../../deploy/kustomize/base]\ncomponents: [../../deploy/kustomize/components/webhook]\n";
+    std::fs::write(folder.join("kustomization.yaml"), text).unwrap();
+    let text = kustomize(plane, &folder);
+    named(
+        &documents(&text),
+        "ValidatingWebhookConfiguration",
+        "serin-webhook",
+    );
+    applied(plane, &["--dry-run=server"], &text, "kustomize-webhook");
     let text = kustomize(plane, &path("deploy/kustomize/overlays/production"));
     let all = documents(&text);
     let deployment = named(&all, "Deployment", "serin");

@@ -119,7 +119,7 @@ fn the_jenkinsfile_is_groovy_with_the_same_stages() {
         "rehearse.sh",
         "trivy image --exit-code 1",
         "cosign sign",
-        "gate.sh",
+        "serin status",
         "audit.sh",
         "input message",
         "proxy/health",
@@ -269,6 +269,23 @@ fn the_gate_tells_out_from_taken_back_from_waiting() {
             .output()
             .unwrap()
     };
+    let gate = |more: &str| -> Output {
+        let mut serin = Command::new(env!("CARGO_BIN_EXE_serin"));
+        serin
+            .args([
+                "status",
+                "gated",
+                "-n",
+                "default",
+                "--watch",
+                "--timeout=1s",
+            ])
+            .args((!more.is_empty()).then_some(more))
+            .arg("--kubeconfig")
+            .arg(&plane.admin.kubeconfig)
+            .output()
+            .unwrap()
+    };
     for (status, more, code) in [
         (
             r#"{"status":{"observedGeneration":"1","phase":"Healthy"}}"#,
@@ -282,18 +299,28 @@ fn the_gate_tells_out_from_taken_back_from_waiting() {
         ),
         (
             r#"{"status":{"observedGeneration":"1","phase":"Paused","message":"CanaryPauseStep"}}"#,
-            "--until-paused",
+            "",
+            4,
+        ),
+        (
+            r#"{"status":{"observedGeneration":"1","phase":"Paused","message":"InconclusiveAnalysisRun","pauseConditions":[{"reason":"InconclusiveAnalysisRun","startTime":"2026-01-01T00:00:00Z"}]}}"#,
+            "",
+            3,
+        ),
+        (
+            r#"{"status":{"observedGeneration":"1","phase":"Paused","message":"InconclusiveAnalysisRun"}}"#,
+            "--through-pauses",
             3,
         ),
         // Of an older generation: nobody has looked at this update yet.
         (
             r#"{"status":{"observedGeneration":"0","phase":"Healthy","message":null}}"#,
             "",
-            2,
+            4,
         ),
     ] {
         with_status(plane, status);
-        let output = run("gate.sh", &["default", "gated", "0", more]);
+        let output = gate(more);
         let said = String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{status}: {said}");

@@ -89,6 +89,11 @@ const LAYERS: &[Layer] = &[
         may_use: &["api", "planner", "providers", "live"],
         never: &["SystemTime::now"],
     },
+    Layer {
+        folder: "webhook",
+        may_use: &["api", "planner", "lint", "live", "webhook"],
+        never: &["SystemTime::now"],
+    },
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

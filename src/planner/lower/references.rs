@@ -168,18 +168,31 @@ pub fn missing(rollout: &Rollout, given: &Given<'_>) -> Vec<Fault> {
     if given.templates.is_empty() {
         return faults;
     }
-    for (path, analysis, _) in analyses(rollout) {
-        let analysis = &*analysis;
-        for (name, is_cluster) in closure(analysis, given).unknown {
-            let kind = if is_cluster {
-                "ClusterAnalysisTemplate"
-            } else {
-                "AnalysisTemplate"
-            };
-            absent(&format!("{path}.templates"), format!("{kind} {name:?}"));
-        }
+    for (path, template) in templates(rollout, given) {
+        absent(&path, template_title(&template));
     }
     faults
+}
+
+/// Templates that the analyses of a Rollout need, themselves or by way of others, and that are not
+/// given; each with the path of the field that leads to it.
+pub fn templates(rollout: &Rollout, given: &Given<'_>) -> Vec<(String, TemplateRef)> {
+    let mut all = Vec::new();
+    for (path, analysis, _) in analyses(rollout) {
+        let unknown = closure(&analysis, given).unknown.into_iter();
+        let unknown = unknown.map(|(name, is_cluster)| TemplateRef { name, is_cluster });
+        all.extend(unknown.map(|template| (format!("{path}.templates"), template)));
+    }
+    all
+}
+
+/// `AnalysisTemplate "p95"`.
+pub fn template_title(template: &TemplateRef) -> String {
+    let kind = match template.is_cluster {
+        true => "ClusterAnalysisTemplate",
+        false => "AnalysisTemplate",
+    };
+    format!("{kind} {:?}", template.name)
 }
 
 /// L28: the pods of the Rollout are what the Service selects.
