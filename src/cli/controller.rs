@@ -44,6 +44,10 @@ pub struct Args {
         action = clap::ArgAction::Set
     )]
     pub leader_elect: bool,
+    /// Divide the namespaces among all controllers: into so many shards, each under a Lease of its own.
+    /// The same number for all of them, and for good; 1: one leader does everything.
+    #[arg(long, env = "SERIN_SHARDS", default_value_t = 1, value_name = "NUMBER")]
+    pub shards: u32,
     /// Namespace of the Lease; default: POD_NAMESPACE, else serin-system.
     #[arg(long, env = "SERIN_LEADER_ELECTION_NAMESPACE", value_name = "NAME")]
     pub leader_election_namespace: Option<String>,
@@ -170,6 +174,7 @@ fn settings(args: &Args, config: &kube::Config) -> anyhow::Result<Settings> {
         namespace,
         instance_id,
         election,
+        shards: args.shards,
         prometheus: prometheus(args),
         metrics_address: args.metrics_bind_address,
         health_address: args.health_bind_address,
@@ -210,6 +215,8 @@ fn check(args: &Args) -> anyhow::Result<()> {
         metrics: args.metrics_bind_address,
         health: args.health_bind_address,
         concurrency: args.concurrency,
+        shards: args.shards,
+        is_elected: args.leader_elect,
     });
     anyhow::ensure!(faults.is_empty(), "{}", faults.join("; "));
     Ok(())

@@ -18,6 +18,10 @@ pub(super) struct Given<'a> {
     pub(super) health: SocketAddr,
     /// `--concurrency`.
     pub(super) concurrency: usize,
+    /// `--shards`.
+    pub(super) shards: u32,
+    /// `--leader-elect`.
+    pub(super) is_elected: bool,
 }
 
 /// Every fault, as a sentence that names the flag and what to do.
@@ -56,8 +60,20 @@ pub(super) fn faults(given: &Given<'_>) -> Vec<String> {
     if given.concurrency == 0 {
         faults.push("--concurrency must be at least 1".to_owned());
     }
+    if !(1..=MOST_SHARDS).contains(&given.shards) {
+        faults.push(format!(
+            "--shards {} must be between 1 and {MOST_SHARDS}: each is a Lease that is renewed every few seconds; 16 is a good number",
+            given.shards
+        ));
+    }
+    if given.shards > 1 && !given.is_elected {
+        faults.push("--shards needs --leader-elect: a shard is held by its Lease".to_owned());
+    }
     faults
 }
+
+/// Shards at most.
+const MOST_SHARDS: u32 = 64;
 
 /// An address of a service: http or https, a host, no user, query or fragment.
 fn check_url(text: &str) -> Result<(), &'static str> {
@@ -110,6 +126,8 @@ mod tests {
             metrics: "0.0.0.0:8090".parse().unwrap(),
             health: "0.0.0.0:8080".parse().unwrap(),
             concurrency: 32,
+            shards: 1,
+            is_elected: true,
         }
     }
 
@@ -153,6 +171,8 @@ mod tests {
             metrics: "0.0.0.0:8080".parse().unwrap(),
             health: "127.0.0.1:8080".parse().unwrap(),
             concurrency: 0,
+            shards: 65,
+            is_elected: false,
         });
         let flags: Vec<&str> = found.iter().map(|f| f.split(' ').next().unwrap()).collect();
         assert_eq!(
@@ -162,7 +182,9 @@ mod tests {
                 "--namespace",
                 "--instance-id",
                 "--metrics-bind-address",
-                "--concurrency"
+                "--concurrency",
+                "--shards",
+                "--shards"
             ]
         );
         assert_eq!(faults(&given()), [""; 0]);

@@ -396,7 +396,7 @@ impl Controller {
     }
 
     async fn delete_run(&self, key: &ObjectKey, run: &AnalysisRun) -> Result<Rest, CallError> {
-        if !self.guard.may_write() {
+        if !self.offices.may_write(&key.namespace) {
             return Err(CallError::Request("the lease is not held".to_owned()));
         }
         let uid = run.metadata.uid.as_deref().unwrap_or_default();

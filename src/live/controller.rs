@@ -14,9 +14,9 @@ use super::analysis::Tasks;
 use super::client::Clients;
 use super::crds::Definitions;
 use super::events::Events;
-use super::lease::Guard;
 use super::queue::{Queue, Rest};
 use super::settings::Settings;
+use super::sharding::Offices;
 use super::stats::Stats;
 use super::stores::{Index, Key, ObjectKey};
 use super::templates::Templates;
@@ -39,7 +39,7 @@ pub(super) struct Controller {
     pub(super) index: Arc<Index>,
     pub(super) queue: Arc<Queue<Key>>,
     pub(super) templates: [Arc<Templates>; 2],
-    pub(super) guard: Guard,
+    pub(super) offices: Offices,
     pub(super) terms: watch::Receiver<Option<u64>>,
     pub(super) events: Arc<Events>,
     pub(super) stats: Arc<Stats>,
@@ -51,9 +51,20 @@ pub(super) struct Controller {
 }
 
 impl Controller {
-    /// The term in office, while there is one.
-    pub(super) fn term(&self) -> Option<u64> {
-        *self.terms.borrow()
+    /// The term in office over a namespace, while there is one.
+    pub(super) fn term(&self, namespace: &str) -> Option<u64> {
+        match self.offices.guard() {
+            Some(_) => *self.terms.borrow(),
+            None => self.offices.term(namespace),
+        }
+    }
+
+    /// Everything in a shard that has come is to be looked at.
+    pub(super) fn wake_shard(&self, shard: u32) {
+        let mut keys = self.index.keys();
+        keys.retain(|key| self.offices.is_in(key.namespace(), shard));
+        tracing::info!(shard, objects = keys.len(), "at work on a shard");
+        self.wake(keys);
     }
 
     /// These are to be looked at.
@@ -197,6 +208,11 @@ impl Controller {
                 // Everything is put in the queue again once the definitions are ours.
                 self.queue.done(&key, Rest::Quiet);
                 return;
+            }
+            if self.term(key.namespace()).is_none() {
+                // Another replica's: it is looked at when its shard comes.
+                self.queue.done(&key, Rest::Quiet);
+                continue;
             }
             let this = Arc::clone(self);
             running.spawn(async move {

@@ -76,7 +76,7 @@ impl Controller {
         name: &str,
         object: &Value,
     ) -> Result<JobSeen, CallError> {
-        if !self.guard.may_write() {
+        if !self.offices.may_write(namespace(run)) {
             return Err(CallError::Request("the lease is not held".to_owned()));
         }
         let work = &self.clients.work;
@@ -115,7 +115,7 @@ impl Controller {
         names: &[String],
     ) -> Result<(), CallError> {
         for name in names {
-            if !self.guard.may_write() {
+            if !self.offices.may_write(namespace(run)) {
                 return Err(CallError::Request("the lease is not held".to_owned()));
             }
             let params = DeleteParams::foreground();

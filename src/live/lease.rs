@@ -12,6 +12,10 @@ use tokio::sync::watch;
 use super::client::{Answer, CallError, Kind, Rest, Target};
 use super::clock;
 
+/// Who stands by looks this often, though it may retry less often when it leads: a Lease that is
+/// given back is taken within a second.
+const STANDBY_PERIOD: Duration = Duration::from_millis(700);
+
 /// How election is done.
 #[derive(Clone, Debug)]
 pub struct Election {
@@ -32,7 +36,7 @@ pub struct Election {
 impl Election {
     /// Writes stop this long after the last renewal, so that a call which takes its full 5 s still
     /// ends before the renew deadline, and that before the Lease can be taken by others.
-    fn write_window(&self) -> Duration {
+    pub(super) fn write_window(&self) -> Duration {
         self.renew_deadline
             .saturating_sub(super::client::CALL_LIMIT)
     }
@@ -80,13 +84,13 @@ impl Guard {
         clock::ticks() < self.closes_at.load(Ordering::Acquire)
     }
 
-    fn open_until(&self, since: u64, window: Duration) {
+    pub(super) fn open_until(&self, since: u64, window: Duration) {
         let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
         self.closes_at
             .store(since.saturating_add(window), Ordering::Release);
     }
 
-    fn close(&self) {
+    pub(super) fn close(&self) {
         self.closes_at.store(0, Ordering::Release);
     }
 }
@@ -130,7 +134,7 @@ pub struct Candidate {
 
 /// One try's result.
 #[derive(Debug, PartialEq, Eq)]
-enum Try {
+pub(super) enum Try {
     /// We hold it, in this term.
     Held(u64),
     /// Someone else does.
@@ -177,7 +181,11 @@ impl Candidate {
                 self.lose(guard, terms, "the lease could not be renewed in time");
                 renewed = None;
             }
-            let stopped = tokio::time::timeout(self.election.retry_period, stop.wait_for(|s| *s));
+            let pause = match renewed {
+                Some(_) => self.election.retry_period,
+                None => self.election.retry_period.min(STANDBY_PERIOD),
+            };
+            let stopped = tokio::time::timeout(pause, stop.wait_for(|s| *s));
             if stopped.await.is_ok() {
                 break;
             }
@@ -196,7 +204,7 @@ impl Candidate {
         }
     }
 
-    fn report(&self, error: &CallError) {
+    pub(super) fn report(&self, error: &CallError) {
         let Election {
             namespace, name, ..
         } = &self.election;
@@ -221,7 +229,7 @@ impl Candidate {
         }
     }
 
-    async fn attempt(&mut self) -> Result<Try, CallError> {
+    pub(super) async fn attempt(&mut self) -> Result<Try, CallError> {
         // A holder renews with the version it wrote last and saves the read.
         let held = self
             .seen
@@ -300,7 +308,7 @@ impl Candidate {
         Ok(Try::Held(term))
     }
 
-    async fn release(&mut self) {
+    pub(super) async fn release(&mut self) {
         let Some((lease, _)) = &self.seen else { return };
         let now = micro_time();
         let patch = json!({

@@ -29,6 +29,8 @@ pub mod queue;
 mod service_index;
 mod service_turn;
 pub mod settings;
+pub mod sharding;
+pub mod shards;
 pub mod slim;
 mod start;
 pub mod stats;

@@ -125,7 +125,10 @@ impl Controller {
             evidence: sight.evidence.clone(),
             default_prometheus: self.settings.prometheus.clone(),
             freezes: self.index.freezes(),
-            epoch: self.term().map(|t| t.to_string()).unwrap_or_default(),
+            epoch: self
+                .term(&key.namespace)
+                .map(|t| t.to_string())
+                .unwrap_or_default(),
         })
     }
 

@@ -70,7 +70,10 @@ impl Controller {
         before: &impl Serialize,
         after: &impl Serialize,
     ) -> Result<Option<Answer>, CallError> {
-        if !self.guard.may_write() {
+        if !self
+            .offices
+            .may_write(metadata.namespace.as_deref().unwrap_or_default())
+        {
             return Err(CallError::Request("the lease is not held".to_owned()));
         }
         let before = serde_json::to_value(before).map_err(CallError::Unreadable)?;
@@ -94,7 +97,7 @@ impl Controller {
 
     /// Sends one write for this object.
     pub(super) async fn perform(&self, seen: Owner<'_>, write: &Write) -> Performed {
-        if !self.guard.may_write() {
+        if !self.offices.may_write(seen.namespace) {
             let why = "the lease is not held, or was not renewed in time".to_owned();
             return Performed {
                 outcome: Outcome::Failed(why),

@@ -54,7 +54,7 @@ impl Controller {
     }
 
     async fn let_go(&self, key: &ObjectKey, patch: &ServicePatch) -> Result<Rest, CallError> {
-        if !self.guard.may_write() {
+        if !self.offices.may_write(&key.namespace) {
             return Ok(Rest::Failed(None));
         }
         let target = Target {

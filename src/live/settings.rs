@@ -14,6 +14,8 @@ pub struct Settings {
     pub instance_id: Option<String>,
     /// Leader election, unless this process runs alone.
     pub election: Option<Election>,
+    /// Shards that replicas divide among them; 1 when one leader does everything.
+    pub shards: u32,
     /// Address of Prometheus for `slos` that name none.
     pub prometheus: Option<String>,
     /// Where metrics are served.

@@ -15,9 +15,10 @@ use super::controller::Controller;
 use super::crds::Definitions;
 use super::events::Events;
 use super::http::{self, Faces};
-use super::lease::{Candidate, Guard};
+use super::lease::{Candidate, Election, Guard};
 use super::metrics::{self, Sources};
 use super::settings::Settings;
+use super::sharding::{Offices, Sharder};
 use super::stores::Index;
 use super::watch::{Absence, Change, Feed, Health, Versioned};
 use super::workloads::Workloads;
@@ -52,10 +53,10 @@ pub async fn run(
     tracing::info!(%health, metrics = %shown, "serving");
     let clients = Clients::new(config)?;
     let (term_sender, terms) = watch::channel(None);
-    let guard = if settings.election.is_some() {
-        Guard::closed()
-    } else {
-        Guard::open()
+    let offices = match &settings.election {
+        None => Offices::one(Guard::open()),
+        Some(_) if settings.shards > 1 => Offices::of_shards(settings.shards),
+        Some(_) => Offices::one(Guard::closed()),
     };
     let events = Arc::new(Events::new(clients.events.clone(), &settings.instance));
     let controller = Arc::new(Controller {
@@ -63,7 +64,7 @@ pub async fn run(
         index: Arc::default(),
         queue: Arc::default(),
         templates: [Arc::default(), Arc::default()],
-        guard,
+        offices,
         terms,
         events,
         stats: Arc::default(),
@@ -97,10 +98,7 @@ pub async fn run(
     let this = Arc::clone(&controller);
     let election = tokio::spawn(async move {
         match this.settings.election.clone() {
-            Some(election) => {
-                let candidate = Candidate::new(election, this.clients.leases.clone());
-                candidate.run(&this.guard, &term_sender, released).await;
-            }
+            Some(election) => elect(&this, &election, &term_sender, released).await,
             None => {
                 term_sender.send_replace(Some(0));
                 wait(released).await;
@@ -115,6 +113,27 @@ pub async fn run(
         tracing::warn!(%error, "the election ended badly");
     }
     Ok(())
+}
+
+/// Leads everything, or a share of the shards, until `released`.
+async fn elect(
+    this: &Arc<Controller>,
+    election: &Election,
+    terms: &watch::Sender<Option<u64>>,
+    released: watch::Receiver<bool>,
+) {
+    let leases = &this.clients.leases;
+    match this.offices.guard() {
+        Some(guard) => {
+            let candidate = Candidate::new(election.clone(), leases.clone());
+            candidate.run(guard, terms, released).await;
+        }
+        None => {
+            let sharder = Sharder::new(election, this.settings.shards, leases);
+            let taken = |shard| this.wake_shard(shard);
+            sharder.run(&this.offices, terms, taken, released).await;
+        }
+    }
 }
 
 async fn wait(mut flag: watch::Receiver<bool>) {

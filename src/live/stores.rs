@@ -59,6 +59,15 @@ pub enum Key {
     Experiment(ObjectKey),
 }
 
+impl Key {
+    /// Namespace of the object.
+    pub fn namespace(&self) -> &str {
+        let (Self::Rollout(key) | Self::Run(key) | Self::Service(key) | Self::Experiment(key)) =
+            self;
+        &key.namespace
+    }
+}
+
 impl Queued for Key {
     fn queue(&self) -> &'static str {
         match self {

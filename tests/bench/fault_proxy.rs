@@ -45,6 +45,8 @@ pub(crate) enum Fault {
     ApplyThenHang,
     /// Done, after this time.
     Delay(Duration),
+    /// Done after this time, when the client has long given it up: a queue on the way.
+    Hold(Duration),
     /// The client is killed (SIGKILL) and the request not done.
     KillBefore { pid: u32 },
     /// The request is done, and the client killed before it can learn of it.
@@ -223,13 +225,29 @@ async fn pass(
             kill(*pid);
             std::future::pending().await
         }
-        Some(Fault::ApplyThenRefuse { .. } | Fault::ApplyThenHang | Fault::KillAfter { .. })
+        Some(
+            Fault::ApplyThenRefuse { .. }
+            | Fault::ApplyThenHang
+            | Fault::KillAfter { .. }
+            | Fault::Hold(_),
+        )
         | None => {}
     }
     let mut request = axum::http::Request::from_parts(parts, kube::client::Body::from(body));
     // Those of this connection are not those of the next.
     for name in [header::HOST, header::CONNECTION] {
         request.headers_mut().remove(name);
+    }
+    if let Some(Fault::Hold(time)) = &fault {
+        let (time, shared) = (*time, Arc::clone(&passing.shared));
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            if let Ok(answer) = client.send(request).await {
+                shared.answered(note, answer.status());
+            }
+        });
+        std::future::pending::<()>().await;
+        return refusal(504);
     }
     let answer = match client.send(request).await {
         Ok(answer) => answer,
@@ -246,7 +264,13 @@ async fn pass(
             kill(pid);
             std::future::pending().await
         }
-        Some(Fault::Refuse { .. } | Fault::Hang | Fault::Delay(_) | Fault::KillBefore { .. })
+        Some(
+            Fault::Refuse { .. }
+            | Fault::Hang
+            | Fault::Delay(_)
+            | Fault::Hold(_)
+            | Fault::KillBefore { .. },
+        )
         | None => {}
     }
     let (parts, body) = answer.into_parts();
