@@ -141,6 +141,7 @@ impl World<'_> {
         };
         *state = Progress::Done;
         self.changed = self.now;
+        self.acted = self.now;
         let verb = action.verb.clone();
         if let Some(recorder) = &mut self.recorder {
             recorder.act(self.now, &verb);

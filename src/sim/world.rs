@@ -72,6 +72,8 @@ pub struct World<'a> {
     pub(super) script: Script,
     /// When a Rollout or a ReplicaSet changed last.
     pub(super) changed: Timestamp,
+    /// When an entry of the script happened last.
+    pub(super) acted: Timestamp,
     seen_version: u64,
 }
 
@@ -127,6 +129,7 @@ impl<'a> World<'a> {
             old_list: None,
             script: Script::new(&rehearsal.script),
             changed: epoch(),
+            acted: epoch(),
             seen_version: 0,
         }
     }
@@ -315,6 +318,9 @@ impl<'a> World<'a> {
         if self.script.is_pending() || !is_idle || !sees_all || is_leaving || is_trying {
             return None;
         }
+        if self.is_restarting() && self.now < plus(self.acted, PATIENCE) {
+            return None;
+        }
         let status = &self.cluster.rollout()?.seen.status;
         let serin = status.serin.as_ref();
         // A gradual rollback has not come down yet.
@@ -327,6 +333,17 @@ impl<'a> World<'a> {
             "Paused" if self.waits_for_a_person() && self.is_quiet(QUIET) => Some(Ending::Waiting),
             _ => None,
         }
+    }
+
+    /// Pods are still to be replaced. Where a budget refuses that, it is tried again every half minute,
+    /// with a write each time: the story waits for it only so long after the script's last word.
+    fn is_restarting(&self) -> bool {
+        self.cluster.rollout().is_some_and(|rollout| {
+            let wanted = rollout.seen.spec.as_ref().ok();
+            let wanted = wanted.and_then(|spec| spec.restart_at);
+            let done = rollout.seen.status.restarted_at.as_ref().map(|at| at.0);
+            wanted.is_some_and(|at| at <= self.now && done != Some(at))
+        })
     }
 
     /// A pause without an end, or a frozen update.

@@ -19,18 +19,20 @@ pub(crate) fn keeps(d: &mut Draft<'_>, rs: &ReplicaSetSeen, replicas: u32) -> bo
 }
 
 fn holder(d: &Draft<'_>, rs: &ReplicaSetSeen, replicas: u32) -> Option<String> {
-    // Without pods wanted, or others to wait for, waiting leads nowhere.
-    let is_other = |other: &&ReplicaSetSeen| other.uid != rs.uid && !other.is_deleting;
-    let mut others = d.seen.replica_sets.iter().filter(is_other);
-    if d.spec.replicas == 0 || replicas >= rs.replicas || !others.any(|other| other.replicas > 0) {
+    if d.spec.replicas == 0 || replicas >= rs.replicas {
         return None;
     }
+    let is_other = |other: &&ReplicaSetSeen| other.uid != rs.uid && !other.is_deleting;
+    let mut others = d.seen.replica_sets.iter().filter(is_other);
+    // A Service that is named waits for pods of others; without any, that leads nowhere. One that was
+    // left is let go whatever others have: they may get their first pods in this very plan.
+    let has_others = others.any(|other| other.replicas > 0);
     let selects = |service: &&ServiceSeen| service.hash() == Some(rs.hash.as_str());
     let mut services = d.seen.services.iter().filter(selects);
-    let held = services.find(|service| is_held(d, service, replicas));
+    let held = services.find(|service| is_held(d, service, replicas, has_others));
     // A switch of this very plan comes first.
     let pointed = d.pointed_at(&rs.hash);
-    let pointed = pointed.filter(|name| replicas == 0 && Some(*name) != preview(d));
+    let pointed = pointed.filter(|name| has_others && replicas == 0 && Some(*name) != preview(d));
     held.map(|service| service.name.as_str())
         .or(pointed)
         .map(str::to_owned)
@@ -44,11 +46,11 @@ fn preview<'a>(d: &Draft<'a>) -> Option<&'a str> {
 /// A preview may be without pods: after an abort it shows what was aborted (B9). A Service that was
 /// left by a change of the spec selects all versions soon; until then nothing is taken from its
 /// clients.
-fn is_held(d: &Draft<'_>, service: &ServiceSeen, replicas: u32) -> bool {
+fn is_held(d: &Draft<'_>, service: &ServiceSeen, replicas: u32, has_others: bool) -> bool {
     let names = named(d.spec);
     let is_named = names.iter().any(|(_, name)| *name == service.name);
     if is_named {
-        return replicas == 0 && preview(d) != Some(service.name.as_str());
+        return has_others && replicas == 0 && preview(d) != Some(service.name.as_str());
     }
     service.manager.as_ref() == Some(&d.seen.rollout.name)
 }

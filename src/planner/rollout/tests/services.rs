@@ -120,6 +120,22 @@ fn a_version_stays_whole_while_a_service_that_is_named_no_longer_selects_it() {
 }
 
 #[test]
+fn pods_beyond_the_size_stay_too_while_a_service_that_was_left_selects_them() {
+    let mut w = canary(json!({"steps": [{"pause": {}}]}));
+    w.update("web:2");
+    assert_eq!(w.sizes(), [4, 0]);
+    // As a restart leaves it that made room, when the strategy is changed in its middle.
+    (w.sets[0].replicas, w.sets[0].current) = (6, 6);
+    w.services.push(service("live"));
+    let blue_green = json!({"activeService": "live", "autoPromotionEnabled": false});
+    w.set_strategy(json!({"canary": null, "blueGreen": blue_green}));
+    w.turns(10, |w| assert_eq!(w.sizes()[0], 6));
+    w.let_go();
+    w.settle();
+    assert_eq!(w.sizes(), [4, 4]);
+}
+
+#[test]
 fn nothing_goes_while_a_service_without_a_hash_selects_every_version() {
     let mut w = world(4, json!([{"setWeight": 50}, {"pause": {}}]));
     w.services = vec![service("live")];
