@@ -275,7 +275,7 @@ impl<'a> Side<'a> {
         let mine = || pods.iter().filter(|p| p.owner == set.uid && p.is_active);
         let mut old: Vec<&PodSeen> = mine().filter(|p| p.created < at).collect();
         // Those that serve nobody cost nothing; then the oldest.
-        old.sort_by_key(|p| (is_available(d, p), p.created, p.name.clone()));
+        old.sort_by_key(|p| (may_be_available(d, p), p.created, p.name.clone()));
         Self {
             old,
             available: count(mine().filter(|p| is_available(d, p))),
@@ -298,6 +298,14 @@ fn is_up(pod: &PodSeen, min_ready: u32, now: Timestamp) -> bool {
         && pod
             .ready_since
             .is_some_and(|since| available_at(since, min_ready) <= now)
+}
+
+/// False for a pod that certainly serves nobody: taking it costs nothing. In the second in which that
+/// cannot be told a pod does not count as available, and is not free either.
+fn may_be_available(d: &Draft<'_>, pod: &PodSeen) -> bool {
+    let seconds = i64::from(d.spec.min_ready_seconds);
+    pod.ready_since
+        .is_some_and(|since| after(since, seconds) <= d.now())
 }
 
 /// When a pod that is ready since then is available for certain: times of objects are cut to whole
@@ -340,14 +348,16 @@ fn victims<'a>(
         replicas
     };
     let is_by_side = room.missing == 0 && room.ceiling.is_none_or(|most| total < most);
-    let available = count(pods.iter().filter(|p| is_available(d, p)));
+    // Pods of Experiments may bear the same labels: they stand in for nothing.
+    let is_ours = |pod: &&PodSeen| sets.all().any(|rs| rs.uid == pod.owner);
+    let available = count(pods.iter().filter(is_ours).filter(|p| is_available(d, p)));
     let mut budget = available.saturating_sub(stays);
     let mut chosen = vec![];
     for side in sides {
         let beyond = side.available.saturating_sub(side.base);
         let mut spare = if is_by_side { beyond } else { budget };
         for pod in &side.old {
-            if is_available(d, pod) {
+            if may_be_available(d, pod) {
                 if spare == 0 || budget == 0 {
                     break;
                 }

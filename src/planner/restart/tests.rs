@@ -126,8 +126,11 @@ fn observed(case: &Case) -> Observed {
 
 /// Evicted pods by name, new sizes, and whether the restart is put down as done.
 fn done(case: &Case) -> (Vec<String>, Vec<u32>, bool) {
-    let seen = observed(case);
-    let plan = plan_rollout(&seen);
+    done_on(&observed(case))
+}
+
+fn done_on(seen: &Observed) -> (Vec<String>, Vec<u32>, bool) {
+    let plan = plan_rollout(seen);
     let (mut evicted, mut sizes) = (vec![], vec![]);
     for effect in &plan.effects {
         match &effect.write {
@@ -190,6 +193,35 @@ fn where_no_pod_may_be_missing_another_is_made_first() {
     // The last old one is gone: it is on record, and the room is given back.
     two.pods[0] = (AT, Some(AT + 1));
     assert_eq!(done(&two), (vec![], vec![1], true));
+}
+
+#[test]
+fn pods_of_an_experiment_stand_in_for_nothing() {
+    let mut seen = observed(&case(2, 1, 1));
+    let mut pods = seen.answers.pods.clone().unwrap();
+    let others = pods.clone().into_iter().map(|pod| PodSeen {
+        name: format!("trial-{}", pod.name),
+        uid: format!("trial-{}", pod.uid),
+        owner: "of an Experiment".into(),
+        ..pod
+    });
+    pods.extend(others.collect::<Vec<_>>());
+    seen.answers.pods = Some(pods);
+    assert_eq!(done_on(&seen).0, ["p0"]);
+}
+
+#[test]
+fn a_pod_of_which_nobody_knows_whether_it_is_available_is_not_free() {
+    // Ten seconds after it was ready, by a clock that tells whole seconds.
+    let evicted = |ready: i64| {
+        let mut one_by_one = case(2, 1, 1);
+        one_by_one.spec = json!({"minReadySeconds": 10});
+        one_by_one.pods[1] = (OLD, Some(ready));
+        done(&one_by_one).0
+    };
+    assert_eq!(evicted(NOW - 11), ["p0"], "both are available");
+    assert_eq!(evicted(NOW - 10), Vec::<String>::new());
+    assert_eq!(evicted(NOW - 9), ["p1"], "it certainly is not");
 }
 
 #[test]
