@@ -39,5 +39,12 @@ wire! {
         /// Objectives for the new version, checked against Prometheus after the switch; a breach
         /// switches back.
         pub slos: Option<Slos>,
+        /// True runs the analyses and slos on the first deployment too: it is Healthy only once they
+        /// hold, and Degraded when they fail. There is nothing to go back to.
+        pub analyze_first_deployment: Option<bool>,
+        /// Whatever waits for a person (the pause before the switch, a run without a verdict, a failure
+        /// with onFailure: Pause) aborts when nobody has answered for so long, such as 1h.
+        #[schemars(schema_with = "super::schema::duration_text")]
+        pub answer_within: Option<String>,
     }
 }

@@ -66,6 +66,14 @@ wire! {
         /// True runs analysis and slos on the first deployment too: it is Healthy only once they
         /// hold, and Degraded when they fail. There is nothing to go back to.
         pub analyze_first_deployment: Option<bool>,
+        /// Whatever waits for a person (a pause step without a duration, a run without a verdict, a
+        /// failure with onFailure: Pause) aborts when nobody has answered for so long, such as 1h.
+        #[schemars(schema_with = "super::schema::duration_text")]
+        pub answer_within: Option<String>,
+        /// After an abort as many pods of the new version as maxSurge allows stay for so long, such as
+        /// 10m, so that retry=step finds them. Needs stableService; without a router.
+        #[schemars(schema_with = "super::schema::duration_text")]
+        pub keep_canary_for: Option<String>,
     }
 
     /// How an aborted update goes down.

@@ -20,12 +20,14 @@ use super::rollout::PodTemplateMetadata;
 /// drop them without a word.
 pub const ADDITIONS: &[&str] = &[
     "analyzeFirstDeployment",
+    "answerWithin",
     "azureMonitor",
     "compare",
     "constantReplicas",
     "dynatrace",
     "googleCloudMonitoring",
     "gradualRollback",
+    "keepCanaryFor",
     "kubernetes",
     "onFailure",
     "ramp",

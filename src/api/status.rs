@@ -236,6 +236,8 @@ wire! {
         pub hash: Option<String>,
         /// How often this revision was retried.
         pub attempt: Option<i64>,
+        /// The attempt whose failed analysis before the switch a person has overruled.
+        pub overruled: Option<i64>,
         /// The step as serin last wrote it, to tell a client's own change of currentStepIndex.
         pub step: Option<i64>,
         /// Tells the controllers of two lives of the status apart.
@@ -284,6 +286,8 @@ wire! {
 
     /// The clock of a pause that a person must answer in time. It stands still while nobody may.
     pub struct PauseClock {
+        /// When the pause began that it is of.
+        pub of: Option<Time>,
         /// Seconds waited before the clock stood still.
         pub spent: i64,
         /// Since when it goes on; absent while it stands still.

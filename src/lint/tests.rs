@@ -150,3 +150,12 @@ fn a_report_fits_80_columns_and_every_form_has_every_finding() {
     );
     assert_eq!(results[0]["ruleId"], "invalid");
 }
+
+#[test]
+fn a_preview_larger_than_the_rollout_is_worth_a_word() {
+    let text = WEB.split("    canary:").next().unwrap().to_owned()
+        + "    blueGreen: {activeService: live, previewReplicaCount: 9}\n";
+    let told = lines(&check_all(&[("web.yaml", &text)]));
+    let wanted = "spec.strategy.blueGreen.previewReplicaCount: previewReplicaCount is 9, and the preview never has more than spec.replicas: it gets 2";
+    assert!(told.iter().any(|line| line.ends_with(wanted)), "{told:#?}");
+}

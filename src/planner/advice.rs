@@ -3,7 +3,7 @@
 
 use super::fault::Fault;
 use super::replicas::{fenceposts, weighted_counts};
-use super::spec::{Canary, Spec, Step};
+use super::spec::{BlueGreen, Canary, Spec, Step};
 use crate::api::{IntOrString, RolloutSpec};
 
 /// How far the weight reached may be from the weight asked before it is worth a word, in percent.
@@ -26,6 +26,9 @@ pub fn of(wire: &RolloutSpec, spec: &Spec) -> Vec<Advice> {
         endless_pauses(canary, &mut all);
         late_start(canary, &mut all);
         idle_fields(wire, &mut all);
+    }
+    if let Some(blue_green) = spec.blue_green() {
+        large_preview(spec, blue_green, &mut all);
     }
     if let Some(blue_green) = spec.blue_green().filter(|b| !b.auto_promotion_enabled) {
         let name = &blue_green.active_service;
@@ -82,12 +85,25 @@ fn endless_pauses(canary: &Canary, all: &mut Vec<Advice>) {
     for (i, step) in canary.steps.iter().enumerate() {
         if let Step::Pause(pause) = step
             && pause.seconds.is_none()
-            && pause.timeout.is_none()
+            && pause.timeout.or(canary.answer_within).is_none()
         {
             let number = i.saturating_add(1);
             let message = format!("step {number} pauses until a person promotes");
             tell(all, true, step_path(i, "pause"), message);
         }
+    }
+}
+
+/// A preview never has more pods than clients will get.
+fn large_preview(spec: &Spec, blue_green: &BlueGreen, all: &mut Vec<Advice>) {
+    let count = blue_green.preview_replica_count;
+    if let Some(count) = count.filter(|count| *count > spec.replicas) {
+        let message = format!(
+            "previewReplicaCount is {count}, and the preview never has more than spec.replicas: it gets {}",
+            spec.replicas
+        );
+        let path = "spec.strategy.blueGreen.previewReplicaCount".to_owned();
+        tell(all, false, path, message);
     }
 }
 

@@ -10,7 +10,9 @@ use super::promotion::{first_deployment, is_full, make_stable};
 use super::revision::Sets;
 use super::services::{self, ServiceSeen};
 use super::spec::{BlueGreen, Spec};
-use super::{command, cursor, failure, freeze, history, kept, reasons, rollback, runs, status};
+use super::{
+    command, cursor, failure, freeze, history, kept, pause_clock, reasons, rollback, runs, status,
+};
 
 mod pause;
 mod sizes;
@@ -64,6 +66,12 @@ pub(crate) fn is_preview_there(seen: &Observed, spec: &Spec, sets: &Sets<'_>) ->
         let size = sizes::preview_size(&seen.rollout.status, spec.replicas, sets, view);
         sizes::is_there(sets.canary, size)
     })
+}
+
+/// True while clients do not have the version of this update.
+pub(crate) fn is_before_switch(d: &Draft<'_>) -> bool {
+    let current = d.read().current_pod_hash.as_deref();
+    View::of(d.seen, d.spec).is_some_and(|view| view.active_hash() != current)
 }
 
 /// Steers an update whose template is on record.
@@ -137,6 +145,7 @@ fn point_preview(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
 fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
     let read = d.read();
     if d.spec.paused {
+        pause_clock::stop(d);
         return d.note("spec.paused is set: no Service is switched");
     }
     let is_at_rest = read.stable_rs.as_deref() == Some(sets.canary.hash.as_str());
@@ -146,11 +155,17 @@ fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
     if read.abort == Some(true) {
         return go_back(d, sets, view);
     }
+    if let Some(stable) = sets.stable.filter(|_| is_deserted(d, sets, view)) {
+        return go_live(d, stable, view);
+    }
     if read.promote_full == Some(true) {
         return promote_full(d, sets, view);
     }
     // A freeze window holds every switch but the one that gives clients back what is known good.
     if d.freeze.is_some() && view.active_hash().is_some() {
+        return pause_clock::stop(d);
+    }
+    if !d.is_stable_gone && pause_clock::gives_up(d, sets) {
         return;
     }
     // No verdict: a person decides. Clearing the condition goes on with a new run (C8).
@@ -179,6 +194,14 @@ fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, view: View<'_>) {
         return;
     }
     go_live(d, sets.canary, view);
+}
+
+/// Clients have a version without a single pod of which nothing is measured yet: somebody deleted its
+/// ReplicaSet after the switch, and it is made again. What is known good takes them until it is complete.
+fn is_deserted(d: &Draft<'_>, sets: &Sets<'_>, view: View<'_>) -> bool {
+    let is_dead = d.spec.replicas > 0 && sets.canary.answering() == 0;
+    let can_take = sets.stable.is_some_and(|stable| is_full(d, stable));
+    is_dead && can_take && view.is_active(sets.canary) && !runs::has_begun(d, sets)
 }
 
 /// Lets clients have this version: only when every pod of it is available (B1), or when what they

@@ -12,7 +12,7 @@ use super::sizes::{resize, size};
 use super::spec::{Pause, Step};
 use super::{
     command, cursor, descent, duration, experiments, failure, freeze, history, kept, pause_clock,
-    ramp, reasons, resume, rollback, runs, scale_down, services, status,
+    ramp, reasons, resume, rollback, runs, scale_down, services, status, warm,
 };
 use crate::api::RolloutStatus;
 
@@ -136,7 +136,8 @@ pub(crate) fn target(d: &Draft<'_>, sets: &Sets<'_>, fence: Fence) -> Pair {
     let surge = if is_constant { 0 } else { fence.surge };
     let pair = replicas::weighted_counts(replicas, weight, surge);
     if read.abort == Some(true) {
-        return descent::capped(pair, sets.canary.replicas, replicas);
+        let back = descent::capped(pair, sets.canary.replicas, replicas);
+        return warm::beside(d, sets, fence, back);
     }
     // A freeze starts nothing and finishes nothing; the step that was under way gets its pods.
     let is_begun = sets.canary.replicas > 0 && cursor::index(read, steps.len()) < steps.len();
@@ -198,8 +199,11 @@ fn scale(d: &mut Draft<'_>, sets: &Sets<'_>, fence: Fence, wanted: Pair) -> Scal
         return Scaling { target, is_stuck };
     }
     // Left by blueGreen, or by the peer: what is in use has no end.
-    for rs in sets.stable.into_iter().chain([sets.canary]) {
-        scale_down::keep(d, rs);
+    if let Some(stable) = sets.stable {
+        scale_down::keep(d, stable);
+    }
+    if !warm::steer(d, sets, next == Move::Settled) {
+        scale_down::keep(d, sets.canary);
     }
     match &next {
         Move::Stable(n) => {
@@ -249,6 +253,9 @@ fn progress(d: &mut Draft<'_>, sets: &Sets<'_>, scaling: &Scaling) {
     }
     if d.is_stable_gone {
         return status::stable_gone(d);
+    }
+    if pause_clock::gives_up(d, sets) {
+        return;
     }
     // No verdict: a person decides. Clearing the condition goes on with a new run (C8).
     let inconclusive = read.pause_conditions.iter().flatten().any(|c| {
@@ -343,17 +350,6 @@ fn pause_step(d: &mut Draft<'_>, sets: &Sets<'_>, at: usize, pause: &Pause) {
         return;
     };
     let Some(seconds) = pause.seconds else {
-        if let Some(limit) = pause.timeout {
-            let start = condition.start_time.as_ref().map_or(d.now(), |t| t.0);
-            let end = pause_clock::end(d, start, limit);
-            if d.now() >= end {
-                let step = at.saturating_add(1);
-                let limit = duration::human(limit);
-                let why = format!("nobody promoted it at the pause of step {step} within {limit}");
-                return cursor::abort(d, sets, Some(&why));
-            }
-            d.wake.at(end);
-        }
         d.note(
             "paused until a person promotes: kubectl annotate rollout NAME serin.dev/promote=true",
         );

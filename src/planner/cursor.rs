@@ -97,6 +97,7 @@ pub(crate) fn reset(d: &mut Draft<'_>, hash: &str) {
         serin.freeze_override = None;
     }
     serin.fast_track = None;
+    serin.overruled = None;
     serin.attempt = if same_template {
         Some(serin.attempt.unwrap_or(0).saturating_add(1))
     } else {
@@ -178,6 +179,9 @@ pub(crate) fn promote(d: &mut Draft<'_>) {
         .is_some_and(|c| !c.is_empty());
     if asks_anew(d) {
         return;
+    }
+    if failure::asks(read) && super::blue_green::is_before_switch(d) {
+        return failure::overrule(d);
     }
     // BlueGreen: the pause before the switch ends; after it only a gate can be in the way.
     let waits_for_switch = read

@@ -46,8 +46,33 @@ pub(crate) fn pause(d: &mut Draft<'_>, message: &str) -> bool {
     true
 }
 
+/// A person overruled the failed analysis before the switch in this attempt.
+pub(crate) fn is_overruled(status: &RolloutStatus) -> bool {
+    let serin = status.serin.as_ref();
+    serin.is_some_and(|s| s.overruled.is_some_and(|n| n == s.attempt.unwrap_or(0)))
+}
+
+/// promote of blueGreen before the switch: the failed analysis is overruled, and no more than that. The
+/// pause comes next, and what is measured after the switch is measured.
+pub(crate) fn overrule(d: &mut Draft<'_>) {
+    let reason = d.read().serin.as_ref().and_then(|s| s.hold.clone());
+    let reason = reason.map_or(String::new(), |hold| format!(": {}", hold.reason));
+    forget(d);
+    let serin = d.serin();
+    serin.overruled = Some(serin.attempt.unwrap_or(0));
+    d.is_forced = true;
+    let text = format!("A promote overrode what was measured before the switch{reason}");
+    d.event(Event::warning(reasons::GATE_OVERRIDDEN, text));
+}
+
 /// The same step with runs of its own; its pods stay.
 pub(crate) fn measure_anew(d: &mut Draft<'_>) {
+    forget(d);
+    cursor::next_attempt(d);
+}
+
+/// The question is answered.
+fn forget(d: &mut Draft<'_>) {
     if let Some(conditions) = &mut d.next.pause_conditions {
         conditions.retain(|c| c.reason != reasons::FAILED_RUN);
     }
@@ -55,5 +80,4 @@ pub(crate) fn measure_anew(d: &mut Draft<'_>) {
         cursor::clear_pause(d);
     }
     d.serin().hold = None;
-    cursor::next_attempt(d);
 }

@@ -1,4 +1,4 @@
-//! `analyzeFirstDeployment`: slos and background analysis of the very first version. It is stable at
+//! `analyzeFirstDeployment`: slos and analysis of the very first version, of either strategy. It is stable at
 //! once, as clients expect (A30), but Healthy only when they hold; there is nothing to go back to.
 
 use super::cursor;
@@ -19,10 +19,7 @@ fn state(status: &RolloutStatus) -> Option<&str> {
 
 /// A first deployment begins.
 pub(crate) fn begin(d: &mut Draft<'_>) {
-    let is_wanted = d.spec.canary().is_some_and(|canary| {
-        canary.analyzes_first && (canary.slos.is_some() || canary.background.is_some())
-    });
-    if is_wanted {
+    if d.spec.judges_first() {
         d.serin().first = Some(PENDING.to_owned());
     }
 }

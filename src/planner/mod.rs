@@ -70,6 +70,7 @@ pub mod status;
 pub(crate) mod timing;
 pub mod turn;
 pub(crate) mod undo;
+pub(crate) mod warm;
 pub mod workload;
 
 pub use needs::needs;

@@ -127,14 +127,27 @@ pub(crate) fn is_wanted(d: &Draft<'_>, sets: &Sets<'_>, name: &str) -> bool {
     wanted.iter().any(|want| want.name == name)
 }
 
-/// The runs of a first deployment that is judged: background and gate, whatever their first step.
+/// True when one of the runs that are wanted now is there: something is measured.
+pub(crate) fn has_begun(d: &Draft<'_>, sets: &Sets<'_>) -> bool {
+    let wanted = wanted(d.seen, d.spec, sets);
+    wanted.iter().any(|want| run(d.seen, &want.name).is_some())
+}
+
+/// The runs of a first deployment that is judged: background, or both of blueGreen, and gate, whatever
+/// their first step.
 fn wanted_first<'a>(seen: &Observed, spec: &'a Spec, sets: &Sets<'_>) -> Vec<Wanted<'a>> {
-    let canary = spec.canary();
-    let background = canary.and_then(|c| c.background.as_ref());
-    let background = background.map(|b| (Purpose::Background, Some(&b.analysis)));
-    let gate = canary.and_then(|c| c.slos.as_ref());
-    let gate = gate.map(|_| (Purpose::Slo, None));
-    let all = background.into_iter().chain(gate);
+    let background = spec.canary().and_then(|c| c.background.as_ref());
+    let blue_green = spec.blue_green();
+    let before = blue_green.and_then(|b| b.pre_promotion.as_ref());
+    let after = blue_green.and_then(|b| b.post_promotion.as_ref());
+    let gate = spec.slos().map(|_| (Purpose::Slo, None));
+    let all = [
+        (Purpose::Background, background.map(|b| &b.analysis)),
+        (Purpose::PrePromotion, before),
+        (Purpose::PostPromotion, after),
+    ];
+    let analyses = all.into_iter().filter(|(_, analysis)| analysis.is_some());
+    let all = analyses.chain(gate);
     all.map(|(purpose, analysis)| Wanted {
         purpose,
         analysis,
@@ -819,6 +832,11 @@ fn judge(d: &mut Draft<'_>, sets: &Sets<'_>, want: &Wanted<'_>, run: &AnalysisRu
         return fail(d, sets, want, &message);
     }
     match phase(run) {
+        "Failed" | "Error"
+            if want.purpose == Purpose::PrePromotion && failure::is_overruled(d.read()) =>
+        {
+            false
+        }
         "Failed" | "Error" => fail(d, sets, want, message(run)),
         "Inconclusive" if first::is_pending(d.read()) => fail(d, sets, want, "no verdict"),
         "Inconclusive" => inconclusive(d, reasons::INCONCLUSIVE_RUN),
@@ -885,10 +903,10 @@ pub(crate) fn step_verdict(d: &mut Draft<'_>, sets: &Sets<'_>, at: usize) {
     }
 }
 
-/// The analysis before the switch has passed, or there is none.
+/// The analysis before the switch has passed, or there is none, or a person overruled it.
 pub(crate) fn is_preview_judged(d: &mut Draft<'_>, sets: &Sets<'_>) -> bool {
     let pre = d.spec.blue_green().and_then(|b| b.pre_promotion.as_ref());
-    pre.is_none() || has_passed(d, sets, Purpose::PrePromotion)
+    pre.is_none() || failure::is_overruled(d.read()) || has_passed(d, sets, Purpose::PrePromotion)
 }
 
 /// The analysis after the switch has passed, or there is none.

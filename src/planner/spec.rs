@@ -96,6 +96,27 @@ impl Spec {
         }
     }
 
+    /// Seconds after which whatever waits for a person aborts, of either strategy.
+    pub fn answer_within(&self) -> Option<i64> {
+        match &self.strategy {
+            Strategy::Canary(canary) => canary.answer_within,
+            Strategy::BlueGreen(blue_green) => blue_green.answer_within,
+        }
+    }
+
+    /// The first deployment is judged, and by something.
+    pub fn judges_first(&self) -> bool {
+        match &self.strategy {
+            Strategy::Canary(it) => {
+                it.analyzes_first && (it.slos.is_some() || it.background.is_some())
+            }
+            Strategy::BlueGreen(it) => {
+                let is_judged = it.pre_promotion.is_some() || it.post_promotion.is_some();
+                it.analyzes_first && (it.slos.is_some() || is_judged)
+            }
+        }
+    }
+
     /// True when something besides readiness and people can stop a bad version.
     pub fn is_judged(&self) -> bool {
         let by_analysis = match &self.strategy {
@@ -227,6 +248,10 @@ pub struct BlueGreen {
     pub slos: Option<SloSpec>,
     /// What pods get while they are active, and while they are the preview.
     pub roles: Roles,
+    /// The first deployment is judged too.
+    pub analyzes_first: bool,
+    /// Seconds after which whatever waits for a person aborts.
+    pub answer_within: Option<i64>,
 }
 
 /// The canary strategy, scaled by ReplicaSets.
@@ -260,6 +285,10 @@ pub struct Canary {
     pub gradual_rollback: Option<Descent>,
     /// The first deployment is judged too.
     pub analyzes_first: bool,
+    /// Seconds after which whatever waits for a person aborts.
+    pub answer_within: Option<i64>,
+    /// Seconds that pods of an aborted update stay, within `max_surge`.
+    pub keep_for: Option<u32>,
 }
 
 /// Two Services that keep their selectors: at a promotion they change roles (contract V3).

@@ -373,6 +373,7 @@ impl<'a> World<'a> {
         let is_switch_timed = spec
             .blue_green()
             .is_some_and(|b| b.auto_promotion_enabled && b.auto_promotion_seconds > 0);
+        let is_timed = is_timed || spec.answer_within().is_some();
         spec.paused || !(is_timed || is_hold || is_switch_timed)
     }
 

@@ -3,6 +3,7 @@
 use super::analysis::lower_analysis;
 use super::canary::bound;
 use super::roles::lower_roles;
+use super::step::lower_limit;
 use super::{BLUE_GREEN, count};
 use crate::api::BlueGreenStrategy;
 use crate::api::canary::RolloutAnalysis;
@@ -27,6 +28,8 @@ pub(super) fn lower_blue_green(wire: &BlueGreenStrategy, faults: &mut Vec<Fault>
         active_metadata,
         abort_scale_down_delay_seconds,
         slos,
+        analyze_first_deployment,
+        answer_within,
     } = wire;
     let at = |name: &str| format!("{BLUE_GREEN}.{name}");
     let active = active_service.clone().unwrap_or_default();
@@ -96,6 +99,8 @@ pub(super) fn lower_blue_green(wire: &BlueGreenStrategy, faults: &mut Vec<Fault>
                 .map_err(|more| faults.extend(more))
                 .ok()
         }),
+        analyzes_first: analyze_first_deployment.unwrap_or(false),
+        answer_within: lower_limit(BLUE_GREEN, answer_within.as_deref(), faults),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::analysis::lower_analysis;
 use super::roles::lower_roles;
-use super::step::{lower_seconds, lower_step};
+use super::step::{lower_limit, lower_seconds, lower_step};
 use super::traffic::{self, Routers};
 use super::{CANARY, count};
 use crate::api::IntOrString;
@@ -35,6 +35,8 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
         constant_replicas,
         gradual_rollback,
         analyze_first_deployment,
+        answer_within,
+        keep_canary_for,
     } = wire;
     let unsupported = [("trafficRouting", traffic_routing.is_some())];
     for (name, is_set) in unsupported {
@@ -115,6 +117,11 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
             "MaxSurge and MaxUnavailable both can not be zero",
         ));
     }
+    let answer_within = lower_limit(CANARY, answer_within.as_deref(), faults);
+    let keep_for = keep_canary_for.as_deref().map(|text| {
+        check_kept(wire, max_surge, faults);
+        lower_seconds(&format!("{CANARY}.keepCanaryFor"), Some(text), faults)
+    });
     let lowered: Vec<Step> = steps
         .iter()
         .flatten()
@@ -147,6 +154,8 @@ pub(super) fn lower_canary(wire: &CanaryStrategy, faults: &mut Vec<Fault>) -> Ca
             .as_ref()
             .map(|g| lower_descent(g, has_router, faults)),
         analyzes_first: analyze_first_deployment.unwrap_or(false),
+        answer_within,
+        keep_for: keep_for.and_then(|seconds| u32::try_from(seconds).ok()),
         background: analysis.as_ref().and_then(|a| {
             let path = format!("{CANARY}.analysis");
             lower_analysis(&path, &a.analysis, faults)?;
@@ -179,6 +188,30 @@ fn check_constant(wire: &CanaryStrategy, max_surge: Bound, faults: &mut Vec<Faul
     }
     if is_zero(max_surge) {
         refuse("a new pod must be available before an old one goes: give maxSurge at least 1");
+    }
+}
+
+/// Pods that are kept after an abort must answer no client, and there must be room for them beside a
+/// full stable version.
+fn check_kept(wire: &CanaryStrategy, max_surge: Bound, faults: &mut Vec<Fault>) {
+    let path = format!("{CANARY}.keepCanaryFor");
+    let text = wire.keep_canary_for.as_deref().unwrap_or_default();
+    let mut refuse =
+        |message: &str| faults.push(Fault::invalid(&path, format!("{text:?}"), message));
+    if wire.traffic_routing.is_some() {
+        refuse(
+            "is for a canary without trafficRouting: with a router use abortScaleDownDelaySeconds",
+        );
+    }
+    if wire.stable_service.as_deref().is_none_or(str::is_empty) {
+        refuse(
+            "the pods that stay must answer no client: name the Service that clients use in stableService",
+        );
+    }
+    if is_zero(max_surge) {
+        refuse(
+            "pods stay only as far as maxSurge has room for them beside a full stable version: give maxSurge at least 1",
+        );
     }
 }
 

@@ -173,6 +173,16 @@ pub(super) fn lower_seconds(path: &str, text: Option<&str>, faults: &mut Vec<Fau
     }
 }
 
+/// How long a person is waited for, whatever asks.
+pub(super) fn lower_limit(
+    strategy: &str,
+    text: Option<&str>,
+    faults: &mut Vec<Fault>,
+) -> Option<i64> {
+    let path = format!("{strategy}.answerWithin");
+    text.map(|text| lower_seconds(&path, Some(text), faults))
+}
+
 fn lower_ramp(path: &str, wire: &canary::Ramp, faults: &mut Vec<Fault>) -> Option<Step> {
     let before = faults.len();
     let canary::Ramp {

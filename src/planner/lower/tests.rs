@@ -344,7 +344,7 @@ fn what_is_ours_is_checked_as_strictly() {
         s["rollbackWindow"] = json!({"revisions": -1});
         s["strategy"]["canary"] = json!({
             "constantReplicas": true, "maxUnavailable": 1, "maxSurge": 0,
-            "gradualRollback": {"by": 0},
+            "gradualRollback": {"by": 0}, "answerWithin": "soon", "keepCanaryFor": "0s",
             "replicaProgressThreshold": {"type": "Half", "value": 3},
             "analysis": {"templates": [{"templateName": "t"}], "onFailure": "Shrug"},
             "slos": {"onFailure": "Shrug", "objectives": []},
@@ -364,6 +364,10 @@ fn what_is_ours_is_checked_as_strictly() {
         "constantReplicas: Invalid value: true: a new pod must be available",
         "gradualRollback.by: Invalid value: 0",
         "gradualRollback.every: Required value",
+        "canary.answerWithin: Invalid value: \"soon\": must be a duration",
+        "keepCanaryFor: Invalid value: \"0s\": must be a duration",
+        "keepCanaryFor: Invalid value: \"0s\": the pods that stay must answer no client",
+        "keepCanaryFor: Invalid value: \"0s\": pods stay only as far as maxSurge",
         "replicaProgressThreshold.type: Invalid value: \"Half\"",
         "canary.analysis.onFailure: Invalid value: \"Shrug\"",
         "canary.slos.onFailure: Invalid value: \"Shrug\"",

@@ -52,6 +52,7 @@ struct World {
 }
 
 mod blue_green;
+mod blue_green_judged;
 mod conditions;
 mod experiment;
 mod freeze;
@@ -59,6 +60,7 @@ mod journeys;
 mod judged;
 mod replica_sets;
 mod services;
+mod waiting;
 
 fn world(replicas: u32, steps: Value) -> World {
     let rollout = serde_json::from_value(json!({

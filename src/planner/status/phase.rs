@@ -23,6 +23,8 @@ pub(super) fn set(d: &mut Draft<'_>, sets: &Sets<'_>) {
 const NOBODY_TO_JUDGE: &str =
     " (replicas is 0: there are no pods to judge, so weights, analyses and gates pass)";
 
+const FIRST_AWAITED: &str = "waiting for the analysis of the first deployment";
+
 /// What is left of a blueGreen update whose pods are all there.
 fn cutover(d: &Draft<'_>) -> Option<&'static str> {
     let next = &d.next;
@@ -127,6 +129,7 @@ fn judge(d: &Draft<'_>, sets: &Sets<'_>) -> (&'static str, String) {
     if d.spec.blue_green().is_some() {
         return match cutover(d) {
             Some(text) => progressing(text),
+            None if first::is_awaited(d) => progressing(FIRST_AWAITED),
             None => (reasons::PHASE_HEALTHY, String::new()),
         };
     }
@@ -140,7 +143,7 @@ fn judge(d: &Draft<'_>, sets: &Sets<'_>) -> (&'static str, String) {
         return progressing("waiting for all steps to complete");
     }
     if first::is_awaited(d) {
-        return progressing("waiting for the analysis of the first deployment");
+        return progressing(FIRST_AWAITED);
     }
     (reasons::PHASE_HEALTHY, String::new())
 }

@@ -163,6 +163,35 @@ fn a_gradual_rollback_goes_down_in_steps() {
     assert_eq!(w.status().serin.unwrap().descent, None);
 }
 
+#[test]
+fn pods_of_an_aborted_update_stay_for_a_while_as_far_as_the_surge_has_room() {
+    let mut w = world(4, json!([{"setWeight": 75}, {"pause": {}}]));
+    w.services = vec![super::blue_green::service("old")];
+    w.with(json!({"maxSurge": 2, "stableService": "old", "keepCanaryFor": "10m"}));
+    let mut w = updated(w);
+    assert_eq!(w.sizes(), [1, 3]);
+    w.annotate(ABORT, "hm");
+    for _ in 0..30 {
+        w.turn();
+        assert!(w.sizes().iter().sum::<u32>() <= 6, "{:?}", w.sizes());
+        w.pods();
+    }
+    assert_eq!((w.sizes(), w.phase().0), (vec![4, 2], "Degraded".into()));
+    w.now += 599;
+    w.settle();
+    assert_eq!(w.sizes(), [4, 2]);
+    w.annotate(RETRY, "step");
+    w.settle();
+    assert_eq!(w.sizes(), [1, 3], "from the pods that were there");
+    w.annotate(ABORT, "hm");
+    w.settle();
+    assert_eq!(w.sizes(), [4, 2], "their time begins anew");
+    w.now += 600;
+    w.settle();
+    assert_eq!(w.sizes(), [4, 0]);
+    assert_eq!(w.sets[1].scale_down_deadline, None);
+}
+
 /// R40, and A32: promoted with as many as the threshold asks for.
 #[test]
 fn a_threshold_lets_a_step_and_a_promotion_pass() {

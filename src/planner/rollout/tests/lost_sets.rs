@@ -106,6 +106,23 @@ fn an_update_goes_on_at_its_step_when_its_set_is_made_again() {
 }
 
 #[test]
+fn clients_have_what_is_known_good_while_the_version_they_had_is_made_again() {
+    let after = json!({"templates": [{"templateName": "t"}]});
+    let mut w = super::blue_green::blue_green(json!({"postPromotionAnalysis": after}));
+    w.update("web:2");
+    assert_eq!((w.behind("live"), w.runs.len()), (2, 1));
+    w.lose("web:2");
+    // Its pods come up, and the version that is complete serves meanwhile.
+    for _ in 0..6 {
+        w.turn();
+    }
+    assert_eq!((w.behind("live"), w.size_of("web:2")), (1, 3));
+    // It is judged anew after the next switch.
+    w.settle();
+    assert_eq!((w.behind("live"), w.runs.len()), (2, 2));
+}
+
+#[test]
 fn a_full_promotion_survives_the_loss_of_its_set() {
     let mut w = world(4, two_pauses());
     w.broken.push("web:2".into());
