@@ -52,8 +52,17 @@ pub(crate) fn steer(d: &mut Draft<'_>, sets: &Sets<'_>, target: Pair) {
         // On the way to promotion the stable Service has left the old version already.
         let is_on_its_way = !is_at_rest && !goes_back && target.stable == 0;
         let has_left = is_on_its_way && service.hash() == Some(sets.canary.hash.as_str());
-        if !has_left && is_usable(d, service) && can_take(d, service, stable) {
-            point(d, service, &stable.hash);
+        if !has_left && is_usable(d, service) {
+            // A version that was superseded on its own way to promotion has it; stable has no pod left
+            // by then, and none to come.
+            let is_lost = is_on_its_way
+                && stable.answering() == 0
+                && service.hash() != Some(stable.hash.as_str());
+            if can_take(d, service, stable) {
+                point(d, service, &stable.hash);
+            } else if is_lost && can_take(d, service, sets.canary) {
+                point(d, service, &sets.canary.hash);
+            }
         }
     }
     let shows_new = !is_at_rest && !goes_back && target.canary > 0 && sets.canary.replicas > 0;

@@ -427,6 +427,15 @@ fn a_canarys_services_follow_pods_that_can_answer() {
     assert_eq!(shown(&w), (2, 2));
 }
 
+#[test]
+fn a_service_that_has_left_stable_leaves_a_superseded_version_too() {
+    let mut w = canary(json!({"steps": [{"setWeight": 100}, {"pause": {}}]}));
+    w.update("web:2");
+    assert_eq!((w.behind("old"), w.sizes()), (2, vec![0, 4]));
+    w.update("web:3");
+    assert_eq!((w.behind("old"), w.sizes()), (3, vec![0, 0, 4]));
+}
+
 /// Ping-pong is refused until there are routers for it. Its two Services are looked at as the others are:
 /// missing, another Rollout's, of other labels, and let go when nobody names them (V2, V6, L28).
 #[test]
