@@ -268,6 +268,8 @@ pub(crate) fn record_foreign_move(d: &mut Draft<'_>, to: i64) {
     override_hold(d);
     clear_pause(d);
     set_index(d, usize::try_from(to).unwrap_or(0));
+    // Nothing else may have changed in this second, and until it is on record nothing goes on.
+    d.is_forced = true;
 }
 
 /// Why an aborted update does not go back (A9): a client patched the status and left `spec.paused`.

@@ -230,9 +230,11 @@ pub(crate) fn without_late_counts(seen: &Observed) -> Option<(Observed, Option<T
     let pods = seen.answers.pods.as_ref()?;
     let mut next: Option<Observed> = None;
     for (i, set) in seen.replica_sets.iter().enumerate() {
-        let mine = pods.iter().filter(|pod| pod.owner == set.uid);
-        let live = count(mine.filter(|pod| is_up(pod, set.min_ready_seconds, seen.now)));
-        if live >= set.available {
+        let mine = || pods.iter().filter(|pod| pod.owner == set.uid);
+        let live = count(mine().filter(|pod| is_up(pod, set.min_ready_seconds, seen.now)));
+        // A pod that nobody can tell of is none that is gone: what is taken for missing is given away.
+        let most = mine().filter(|pod| may_be_up(pod, set.min_ready_seconds, seen.now));
+        if count(most) >= set.available {
             continue;
         }
         let copy = next.get_or_insert_with(|| seen.clone());
@@ -303,9 +305,12 @@ fn is_up(pod: &PodSeen, min_ready: u32, now: Timestamp) -> bool {
 /// False for a pod that certainly serves nobody: taking it costs nothing. In the second in which that
 /// cannot be told a pod does not count as available, and is not free either.
 fn may_be_available(d: &Draft<'_>, pod: &PodSeen) -> bool {
-    let seconds = i64::from(d.spec.min_ready_seconds);
-    pod.ready_since
-        .is_some_and(|since| after(since, seconds) <= d.now())
+    may_be_up(pod, d.spec.min_ready_seconds, d.now())
+}
+
+fn may_be_up(pod: &PodSeen, min_ready: u32, now: Timestamp) -> bool {
+    let is_time = |since| after(since, i64::from(min_ready)) <= now;
+    pod.is_active && pod.ready_since.is_some_and(is_time)
 }
 
 /// When a pod that is ready since then is available for certain: times of objects are cut to whole

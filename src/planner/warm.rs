@@ -6,13 +6,14 @@
 use super::draft::Draft;
 use super::replicas::{Fence, Pair};
 use super::revision::Sets;
-use super::scale_down;
+use super::{restart, scale_down};
 
-/// Seconds that pods of the aborted update stay, where they shall.
+/// Seconds that pods of the aborted update stay, where they shall. A restart needs their room.
 fn asked_for(d: &Draft<'_>, sets: &Sets<'_>) -> Option<u32> {
     let read = d.read();
     let is_update = read.stable_rs.is_some() && read.stable_rs.as_ref() != Some(&sets.canary.hash);
     let is_aborted = is_update && read.abort == Some(true) && d.spec.replicas > 0;
+    let is_aborted = is_aborted && !restart::is_under_way(d);
     d.spec.canary()?.keep_for.filter(|_| is_aborted)
 }
 

@@ -225,6 +225,20 @@ fn a_pod_of_which_nobody_knows_whether_it_is_available_is_not_free() {
 }
 
 #[test]
+fn a_pod_of_which_nobody_can_tell_is_none_that_is_gone() {
+    let available = |ready: i64| {
+        let mut two = case(2, 1, 1);
+        two.spec = json!({"minReadySeconds": 10});
+        two.pods[1] = (OLD, Some(ready));
+        let seen = observed(&two);
+        let late = crate::planner::restart::without_late_counts(&seen);
+        late.map_or(2, |(seen, _)| seen.replica_sets[0].available)
+    };
+    assert_eq!(available(NOW - 10), 2, "as its ReplicaSet counts it");
+    assert_eq!(available(NOW - 9), 1);
+}
+
+#[test]
 fn pods_that_serve_nobody_go_first_and_cost_nothing() {
     let mut broken = case(4, 1, 1);
     broken.pods[2] = (OLD, None);

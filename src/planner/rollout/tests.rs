@@ -601,6 +601,18 @@ fn a_canary_pauses_and_goes_on_when_promoted() {
 }
 
 #[test]
+fn a_cursor_that_a_client_moves_is_on_record_within_the_second() {
+    let mut w = world(3, json!([{"setWeight": 42}]));
+    w.settle();
+    w.broken.push("web:2".into());
+    w.image("web:2");
+    w.settle();
+    w.patch_status(json!({"currentStepIndex": 1}));
+    w.turn();
+    assert_eq!(w.status().serin.unwrap().step, Some(1));
+}
+
+#[test]
 fn a_plugin_promote_is_the_same() {
     let mut w = updating(
         4,

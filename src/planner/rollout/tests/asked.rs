@@ -192,6 +192,21 @@ fn pods_of_an_aborted_update_stay_for_a_while_as_far_as_the_surge_has_room() {
     assert_eq!(w.sets[1].scale_down_deadline, None);
 }
 
+#[test]
+fn a_restart_needs_the_room_of_pods_that_are_kept() {
+    let mut w = world(2, json!([{"setWeight": 50}, {"pause": {}}]));
+    w.services = vec![super::blue_green::service("old")];
+    w.with(json!({"maxSurge": 1, "stableService": "old", "keepCanaryFor": "10m"}));
+    let mut w = updated(w);
+    w.annotate(ABORT, "hm");
+    w.settle();
+    assert_eq!(w.sizes(), [2, 1]);
+    let at = Timestamp::from_second(w.now).unwrap();
+    w.patch_spec(json!({"restartAt": at.to_string()}));
+    w.settle();
+    assert_eq!(w.sizes()[1], 0, "an aborted canary never grows");
+}
+
 /// R40, and A32: promoted with as many as the threshold asks for.
 #[test]
 fn a_threshold_lets_a_step_and_a_promotion_pass() {
