@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 SERIN_CACHE ?= $(CURDIR)/.cache
 export SERIN_CACHE
 
-.PHONY: help rust demo demo-live test quick fuzz bench check crds golden size limits image tools delivery-tools
+.PHONY: help rust demo demo-live test stories quick fuzz bench check crds golden size limits image tools delivery-tools
 
 help: ## List the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -30,6 +30,9 @@ test: tools delivery-tools ## Everything, on a real control plane with a real Pr
 
 fuzz: rust ## Broken input of every kind that serin reads, a minute each; FUZZ=5 for other seconds
 	SERIN_FUZZ_SECONDS=$(or $(FUZZ),60) SERIN_FUZZ_SEED=$$(date +%s) $(CARGO) test --test suite -- --nocapture --test-threads 2 fuzz::
+
+stories: rust ## 10,000 random stories; SEEDS=100000 for more, FROM=10000 for later ones
+	SERIN_SEEDS=$(or $(SEEDS),10000) SERIN_FROM=$(or $(FROM),0) $(CARGO) test --quiet --test suite -- invariants_hold
 
 quick: rust ## Only what needs nothing but Rust
 	$(CARGO) test --lib --bins --test suite

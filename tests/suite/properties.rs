@@ -1,6 +1,6 @@
 //! Random rehearsals with people, lagging views and faults: the invariants hold throughout, and the
-//! rollout settles where it should. `SERIN_SEEDS` sets how many are played (10000 for the full
-//! budget), `SERIN_SEED` plays one again.
+//! rollout settles where it should. `SERIN_SEEDS` sets how many are played (CI: 10000), `SERIN_FROM`
+//! the first of them, `SERIN_THREADS` how many at a time; `SERIN_SEED` plays one again.
 
 mod invariants;
 mod scenario;
@@ -44,9 +44,11 @@ fn play(scenario: &Scenario) -> (Rc<RefCell<Findings>>, Vec<String>) {
     world.watcher = Some(Box::new(guard));
     let ending = world.play(rehearsal.until);
     let mut wrong = settled(&world);
-    // Deleted before anything could be kept of it: that is told, and waits for a person.
+    // Deleted before anything could be kept of it, or after it was let go with a promotion that a
+    // client's abort took back in that moment: that is told, and waits for a person.
     if is_lost_for_good(&world, &findings.borrow()) {
-        wrong.retain(|text| !text.contains("StableGone"));
+        wrong.retain(|text| !text.starts_with("PR2"));
+        return (findings, wrong);
     }
     if ending == Ending::TimeUp && !is_measuring(&world) {
         wrong.push("PR2: it never settles".into());
@@ -61,7 +63,8 @@ fn play(scenario: &Scenario) -> (Rc<RefCell<Findings>>, Vec<String>) {
 fn is_lost_for_good(world: &World<'_>, findings: &Findings) -> bool {
     let rollout = world.cluster.rollout();
     let stable = rollout.and_then(|rollout| rollout.seen.status.stable_rs.clone());
-    stable.is_some_and(|hash| !findings.kept.contains(&format!("web-{hash}")))
+    let is_gone = |hash: &str| world.cluster.replica_set_of(hash).is_none();
+    stable.is_some_and(|hash| is_gone(&hash) && !findings.kept.contains(&format!("web-{hash}")))
 }
 
 /// A run beside a pause without an end goes on measuring for as long as nobody comes.
@@ -145,9 +148,13 @@ fn invariants_hold_in_random_stories() {
     };
     let seeds: Vec<u64> = match env("SERIN_SEED") {
         Some(seed) => vec![seed],
-        None => (0..env("SERIN_SEEDS").unwrap_or(SEEDS)).collect(),
+        None => {
+            let first = env("SERIN_FROM").unwrap_or(0);
+            (first..first + env("SERIN_SEEDS").unwrap_or(SEEDS)).collect()
+        }
     };
-    let halves = seeds.chunks(seeds.len().div_ceil(2).max(1));
+    let threads = env("SERIN_THREADS").map_or(2, |count| count.max(1) as usize);
+    let halves = seeds.chunks(seeds.len().div_ceil(threads).max(1));
     let failed: Vec<u64> = std::thread::scope(|scope| {
         let threads: Vec<_> = halves
             .map(|half| {

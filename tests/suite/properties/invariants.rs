@@ -207,6 +207,9 @@ impl Watcher for Guard {
             Write::KeepTemplate(kept) => {
                 self.findings.borrow_mut().kept.insert(kept.name.clone());
             }
+            Write::DropTemplate(kept) => {
+                self.findings.borrow_mut().kept.remove(&kept.what);
+            }
             Write::CreateExperiment(experiment) => {
                 let name = experiment.metadata.name.as_deref();
                 self.created(world.now, name.unwrap_or_default());
@@ -216,7 +219,6 @@ impl Watcher for Guard {
             | Write::TerminateExperiment { .. }
             | Write::DeleteExperiment { .. } => {}
             Write::PatchRollout { .. }
-            | Write::DropTemplate(_)
             | Write::CreateConfig(_)
             | Write::DeleteConfig(_)
             | Write::ScaleWorkload(_)
@@ -292,17 +294,20 @@ impl Guard {
         let fence = fenceposts(before.desired, canary.max_surge, canary.max_unavailable);
         let size = |name: &String, spec: u32| if *name == patch.name { after } else { spec };
         if after < *old {
-            let have: u32 = before
-                .sets
-                .values()
-                .map(|(_, available, _)| available)
-                .sum();
-            let kept = before.sets.iter();
-            let kept: u32 = kept
-                .map(|(name, (spec, available, _))| size(name, *spec).min(*available))
-                .sum();
+            // By the counts of the ReplicaSets, or by the pods themselves where the planner has read
+            // them: a count that is late makes no pod of it.
+            let counts = |of: fn(&(u32, u32, u32)) -> u32| {
+                let have: u32 = before.sets.values().map(of).sum();
+                let sets = before.sets.iter();
+                let kept = sets.map(|(name, set)| size(name, set.0).min(of(set))).sum();
+                (have, kept)
+            };
+            let (have, kept): (u32, u32) = counts(|set| set.1);
+            let (had, has): (u32, u32) = counts(|set| set.2);
             let floor = fence.floor(before.desired).min(have);
-            if kept < floor {
+            let is_true_to_pods = has >= fence.floor(before.desired).min(had);
+            let has_read_pods = seen.answers.pods.is_some();
+            if kept < floor && !(has_read_pods && is_true_to_pods) {
                 self.breach(
                     world.now,
                     format!("I-01: {} from {old} to {after} leaves {kept} available, the floor is {floor}: {before:?}", patch.name),
@@ -312,7 +317,12 @@ impl Guard {
                 self.breach(world.now, "a scale-down that rests on a cache".into());
             }
         }
-        // Growing rests on the view: what a person changed a moment ago may not be in it yet.
+        // Growing rests on the view: what a person changed a moment ago may not be in it yet, the
+        // strategy neither.
+        let in_view = seen.rollout.spec.as_ref().ok();
+        if after > *old && in_view.is_some_and(|spec| spec.canary().is_none()) {
+            return;
+        }
         let wanted = seen
             .rollout
             .spec

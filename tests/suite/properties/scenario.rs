@@ -98,15 +98,9 @@ pub fn any() -> impl Strategy<Value = Scenario> {
         if is_changed {
             script.extend(changes);
         }
-        // One restart a story: the count of a pod that has just come back may be late.
-        let mut restarts = 0;
-        script.retain(|(_, verb)| {
-            restarts += u32::from(*verb == Verb::Restart);
-            *verb != Verb::Restart || restarts == 1
-        });
         if blue_green.is_some() || is_changed {
-            // A lost ReplicaSet of blueGreen has rules of its own.
-            script.retain(|(_, verb)| !matches!(verb, Verb::Steps(_) | Verb::Lose(_)));
+            // Steps belong to the canary, whose strategy would be there twice.
+            script.retain(|(_, verb)| !matches!(verb, Verb::Steps(_)));
         }
         Scenario {
             replicas,
@@ -142,6 +136,8 @@ fn extra() -> impl Strategy<Value = Value> {
         }),
         1 => Just(json!({"slos": {"onFailure": "Pause"}})),
         1 => Just(json!({"analyzeFirstDeployment": true})),
+        1 => (5_u32..90).prop_map(|limit| json!({"answerWithin": format!("{limit}s")})),
+        1 => (5_u32..90).prop_map(|time| json!({"keepCanaryFor": format!("{time}s")})),
         2 => Just(json!({
             "canaryMetadata": {"labels": {"role": "canary", "tier": "new"}},
             "stableMetadata": {"labels": {"role": "stable"}},
@@ -155,19 +151,29 @@ fn extra() -> impl Strategy<Value = Value> {
 
 fn blue_green() -> impl Strategy<Value = Value> {
     let sizes = prop_oneof![2 => Just(None), 1 => (1_u32..4).prop_map(Some)];
-    (prop::bool::ANY, 0_u32..20, sizes, 0_u32..40, 1_u32..40).prop_map(
-        |(auto, seconds, size, delay, abort_delay)| {
+    let limit = prop_oneof![3 => Just(None), 1 => (0_u32..3).prop_map(Some)];
+    (
+        prop::bool::ANY,
+        0_u32..20,
+        sizes,
+        0_u32..40,
+        1_u32..40,
+        limit,
+    )
+        .prop_map(|(auto, seconds, size, delay, abort_delay, limit)| {
             let judged = |is: bool| is.then(|| json!({"templates": [{"templateName": "finite"}]}));
             json!({
                 "prePromotionAnalysis": judged(delay % 4 == 1),
                 "postPromotionAnalysis": judged(delay % 5 == 1),
                 "activeService": "live", "previewService": "next",
+                "analyzeFirstDeployment": delay % 6 == 1,
+                "answerWithin": (abort_delay % 4 == 1).then(|| format!("{}s", 5 + abort_delay)),
                 "autoPromotionEnabled": auto, "autoPromotionSeconds": seconds,
                 "previewReplicaCount": size,
                 "scaleDownDelaySeconds": delay, "abortScaleDownDelaySeconds": abort_delay,
+                "scaleDownDelayRevisionLimit": limit,
             })
-        },
-    )
+        })
 }
 
 /// The other strategy, or the same with other fields.
@@ -176,6 +182,7 @@ fn strategy_change() -> impl Strategy<Value = (i64, Verb)> {
         let served = |name: &str| is_served.then(|| name.to_owned());
         json!({"blueGreen": null, "canary": {
             "steps": steps_json(&steps), "stableService": served("old"), "canaryService": served("new"),
+            "keepCanaryFor": null,
         }})
     });
     let blue_green = blue_green().prop_map(|it| json!({"canary": null, "blueGreen": it}));
@@ -201,6 +208,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0_u32..25).prop_map(Step::Pause),
         2 => Just(Step::Wait),
         1 => Just(Step::Analysis),
+        1 => (5_u32..60).prop_map(Step::Trial),
         1 => (5_u32..90).prop_map(Step::WaitAtMost),
         2 => (5_u32..50, 1_u32..12, any_bool()).prop_map(|(by, every, times)| Step::Ramp(by, every, times)),
     ]
@@ -254,10 +262,20 @@ fn verb() -> impl Strategy<Value = Verb> {
         1 => (1_u32..6).prop_map(Verb::Conflicts),
         1 => (1_u32..6).prop_map(Verb::ApiErrors),
         1 => (1_u32..6).prop_map(Verb::LostAnswers),
-        2 => (prop_oneof![Just(Kind::Rollouts), Just(Kind::ReplicaSets), Just(Kind::Runs)], 500_i64..20_000)
-            .prop_map(|(kind, lasts)| Verb::Freeze { kind, lasts }),
+        2 => (kind(), 500_i64..20_000).prop_map(|(kind, lasts)| Verb::Freeze { kind, lasts }),
         1 => Just(Verb::PatchStatus(json!({"currentStepIndex": 7}))),
         1 => Just(Verb::PatchStatus(json!({"pauseConditions": null}))),
+    ]
+}
+
+/// What a watch may be of.
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        Just(Kind::Rollouts),
+        Just(Kind::ReplicaSets),
+        Just(Kind::Runs),
+        Just(Kind::Services),
+        Just(Kind::Experiments),
     ]
 }
 
@@ -374,6 +392,10 @@ impl Scenario {
         let mut extra = self.extra.clone();
         if self.gate.is_none() && extra.get("slos").is_some() {
             extra = json!({});
+        }
+        // Pods that are kept must answer no client, and need room.
+        if !self.has_services || self.surge == json!(0) {
+            extra.as_object_mut().map(|all| all.remove("keepCanaryFor"));
         }
         serin::api::patch::apply_merge_patch(&mut canary, &extra);
         let strategy = match blue_green {
