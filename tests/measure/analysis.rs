@@ -17,8 +17,10 @@ use crate::report::Report;
 use crate::stage::Stage;
 use crate::usage;
 
-/// AnalysisRuns; every query is asked by two of them.
+/// AnalysisRuns; half of them have a query of their own, the others one in pairs.
 const RUNS: usize = 1000;
+/// What stands in a query that one run alone asks.
+const ALONE: &str = "alone-";
 /// Seconds between two measurements of one run.
 const INTERVAL: u64 = 5;
 /// What Prometheus answers: one number that is good.
@@ -70,12 +72,13 @@ pub(crate) async fn measure(flags: &Flags, dir: &Path, report: &mut Report) -> a
         "% of one CPU",
     );
     report.row("CPU of one query, asked alone", alone * 1e6, "µs");
-    report.row(
+    report.at_most(
+        15.0,
         "CPU beyond the queries",
         (used - of_queries) / seconds * 100.0,
         "% of one CPU",
     );
-    report.row("a query late by at most", latest(&asked), "s");
+    report.at_most(1.0, "a query late by at most", latest(&asked), "s");
     report.row(
         "writes of a run in a minute",
         f64::from(written.all_writes()) / RUNS as f64 / seconds * 60.0,
@@ -96,9 +99,10 @@ async fn answer(
     ([("content-type", "application/json")], ANSWER)
 }
 
-/// The longest time between two askings of one query, less the interval, in seconds.
+/// The longest time between two askings of a query that one run alone asks, less the interval, in seconds.
 fn latest(asked: &HashMap<String, Vec<Instant>>) -> f64 {
-    let gaps = asked.values().flat_map(|times| {
+    let alone = asked.iter().filter(|(body, _)| body.contains(ALONE));
+    let gaps = alone.flat_map(|(_, times)| {
         let pairs = times.windows(2);
         pairs.filter_map(|two| Some(two.last()?.duration_since(*two.first()?).as_secs_f64()))
     });
@@ -119,7 +123,7 @@ fn query_cost(address: &str) -> std::io::Result<f64> {
             let request = client
                 .post(&url)
                 .header("content-type", "application/x-www-form-urlencoded")
-                .body(format!("query=alone_{n}"));
+                .body(format!("query=cost_{n}"));
             let answer = request.send().await.map_err(std::io::Error::other)?;
             let body = answer.bytes().await.map_err(std::io::Error::other)?;
             let _: Value = serde_json::from_slice(&body)?;
@@ -130,6 +134,11 @@ fn query_cost(address: &str) -> std::io::Result<f64> {
 }
 
 fn run(number: usize) -> Value {
+    let version = if number < RUNS / 2 {
+        format!("{ALONE}{number}")
+    } else {
+        format!("pair-{}", number / 2)
+    };
     json!({
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "AnalysisRun",
@@ -139,7 +148,7 @@ fn run(number: usize) -> Value {
             "interval": format!("{INTERVAL}s"),
             "successCondition": "result[0] <= 0.8",
             "provider": {"prometheus": {
-                "query": format!("histogram_quantile(0.95, sum by (le) (rate(task_seconds_bucket{{version=\"{}\"}}[5m])))", number / 2),
+                "query": format!("histogram_quantile(0.95, sum by (le) (rate(task_seconds_bucket{{version=\"{version}\"}}[5m])))"),
             }},
         }]},
     })
