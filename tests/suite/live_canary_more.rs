@@ -44,6 +44,8 @@ async fn undo_takes_the_old_replica_set_whoever_does_it() {
     let other = healthy_on_another(second.stable_rs.clone());
     let back = space.reaches("web", "v1 is back", other).await;
     assert_eq!(back.stable_rs, first.stable_rs, "the very ReplicaSet");
+    let how = back.duration.and_then(|d| d.completion_status);
+    assert_eq!(how.as_deref(), Some("RolledBack"), "by the steps");
     assert_eq!(set_uids(&space).await, sets);
 
     // Applied again, its manifest leaves a template of which only some parts have the API server's
