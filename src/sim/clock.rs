@@ -61,6 +61,17 @@ impl<E> Queue<E> {
         self.heap.push(Reverse(Entry { at, order, event }));
     }
 
+    /// As [`Queue::push`], unless the very event is to come at that instant already: a look at something
+    /// that asks for the next one would else bring one more with every change, for ever.
+    pub fn push_once(&mut self, at: Timestamp, event: E)
+    where
+        E: PartialEq,
+    {
+        if !self.pending().any(|(t, e)| t == at && *e == event) {
+            self.push(at, event);
+        }
+    }
+
     /// Takes the earliest.
     pub fn pop(&mut self) -> Option<(Timestamp, E)> {
         self.heap

@@ -658,7 +658,7 @@ impl World<'_> {
         }
         if let Some(at) = plan.wake {
             self.queue
-                .push(at.max(plus(self.now, 1)), Happen::RunTurn(Arc::from(name)));
+                .push_once(at.max(plus(self.now, 1)), Happen::RunTurn(Arc::from(name)));
         }
         if plan.delete {
             if let Some(due) = self.cluster.runs.remove(self.now, name) {

@@ -376,7 +376,7 @@ impl Cluster {
         if made == wanted {
             return None;
         }
-        queue.push(plus(now, REFUSED_RETRY), Happen::Sync(Arc::clone(name)));
+        queue.push_once(plus(now, REFUSED_RETRY), Happen::Sync(Arc::clone(name)));
         let most = self.workloads.quota.unwrap_or_default();
         Some((
             "FailedCreate".into(),
@@ -451,7 +451,7 @@ impl Cluster {
             .filter(|at| *at > now)
             .min();
         if let Some(at) = next {
-            queue.push(at, Happen::Sync(Arc::from(set.seen.name.as_str())));
+            queue.push_once(at, Happen::Sync(Arc::from(set.seen.name.as_str())));
         }
     }
 
