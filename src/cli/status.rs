@@ -173,7 +173,7 @@ impl Told {
         if self.is_silent || line == self.last {
             return Ok(());
         }
-        print(&format!("{line}\n"))?;
+        print(&status::folded(&line))?;
         self.last = line;
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! servers to it.
 
 use super::rights::{self, Right};
+use super::workload::bounds;
 use super::{Install, indented, quoted};
 
 /// Everything the webhook may do, besides keeping its certificate in its own configuration.
@@ -181,6 +182,7 @@ fn deployment(install: &Install) -> String {
     let priority = priority
         .map(|class| format!("      priorityClassName: {class}\n"))
         .unwrap_or_default();
+    let bounds = bounds(2, "cpu: 10m, memory: 24Mi");
     format!(
         "apiVersion: apps/v1
 kind: Deployment
@@ -231,22 +233,7 @@ spec:
             - {{name: webhook, containerPort: 8443}}
             - {{name: metrics, containerPort: 8090}}
             - {{name: health, containerPort: 8080}}
-          livenessProbe:
-            httpGet: {{path: /healthz, port: health}}
-            periodSeconds: 10
-            timeoutSeconds: 5
-          readinessProbe:
-            httpGet: {{path: /readyz, port: health}}
-            periodSeconds: 2
-            timeoutSeconds: 5
-          resources:
-            requests: {{cpu: 10m, memory: 24Mi}}
-            limits: {{cpu: \"1\", memory: 256Mi}}
-          securityContext:
-            allowPrivilegeEscalation: false
-            readOnlyRootFilesystem: true
-            capabilities: {{drop: [ALL]}}
-"
+{bounds}"
     )
 }
 

@@ -59,6 +59,7 @@ fn deployment(install: &Install) -> String {
         .as_ref()
         .map(|class| format!("      priorityClassName: {class}\n"))
         .unwrap_or_default();
+    let bounds = bounds(5, "cpu: 20m, memory: 32Mi");
     format!(
         "# The controllers, one of which leads; another takes over within a second when it is stopped, and
 # within 17 s when it dies. Made by `serin deploy generate-deployments`; do not edit.
@@ -115,16 +116,24 @@ spec:
           ports:
             - {{name: metrics, containerPort: 8090}}
             - {{name: health, containerPort: 8080}}
-          livenessProbe:
+{bounds}"
+    )
+}
+
+/// How a container of ours is asked whether it is well (ready: every so many seconds), what it may
+/// use, given what it asks for, and what it may not do.
+pub(super) fn bounds(ready_every: u32, requests: &str) -> String {
+    format!(
+        "          livenessProbe:
             httpGet: {{path: /healthz, port: health}}
             periodSeconds: 10
             timeoutSeconds: 5
           readinessProbe:
             httpGet: {{path: /readyz, port: health}}
-            periodSeconds: 5
+            periodSeconds: {ready_every}
             timeoutSeconds: 5
           resources:
-            requests: {{cpu: 20m, memory: 32Mi}}
+            requests: {{{requests}}}
             limits: {{cpu: \"1\", memory: 256Mi}}
           securityContext:
             allowPrivilegeEscalation: false

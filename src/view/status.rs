@@ -54,6 +54,13 @@ pub fn line(rollout: &Rollout) -> String {
     format!("{phase}{state}{message}")
 }
 
+/// Such a line as it is printed: broken where it is wider than a terminal.
+pub fn folded(line: &str) -> String {
+    let mut out = String::new();
+    paragraph(&mut out, 2, line);
+    out
+}
+
 /// The tree.
 pub fn text(seen: &Seen) -> String {
     let rollout = &seen.rollout;
@@ -370,7 +377,7 @@ Rollout shop/web: Paused
         for set in seen.sets.as_mut().unwrap() {
             set.metadata.name = Some("m".repeat(253));
         }
-        let text = text(&seen);
+        let text = text(&seen) + &folded(&line(&seen.rollout));
         assert!(text.lines().all(|l| l.chars().count() <= WIDTH), "{text}");
     }
 
