@@ -7,10 +7,10 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 SERIN_CACHE ?= $(CURDIR)/.cache
 export SERIN_CACHE
 
-.PHONY: help rust demo demo-live test stories quick fuzz bench check crds golden size limits image tools delivery-tools
+.PHONY: help rust demo demo-live test stories quick fuzz upgrade bench check crds golden size limits image image-arm64 image-twice tools delivery-tools
 
 help: ## List the tasks
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 demo: rust ## Rehearse the support agent's rollout, good and failing, without a cluster
 	@$(CARGO) build --quiet --bin serin
@@ -48,6 +48,12 @@ delivery-tools: tools
 	@tests/control-plane/install.sh --delivery
 	@tests/delivery-tools/build.sh
 
+upgrade: tools ## Upgrade in the middle of updates from serin as it was before it was shipped, and roll back; FROM=commit for another
+	$(CARGO) build --bin serin --example node --example agent
+	SERIN_APISERVER=start SERIN_UPGRADE_FROM="$$(tests/upgrade/build.sh $(FROM))" \
+	  PATH="$$(dirname "$$(tests/control-plane/install.sh --where-prometheus)"):$$PATH" \
+	  $(CARGO) test --test suite -- --nocapture live_upgrade
+
 bench: tools ## Measure writes, CPU and memory on the real control plane; BENCH="--part idle" for a part
 	@$(CARGO) build --release --bin serin
 	@$(CARGO) build --examples
@@ -72,3 +78,9 @@ limits: size tools ## Hold the release binary's size, its memory and its writes 
 
 image: rust ## Build the image without a container engine, run it on a read-only root, write its bills of materials
 	deploy/image/build.sh
+
+image-arm64: rust ## The same for arm64, on any machine: with Debian's cross compiler, and an emulator to try it
+	deploy/image/build.sh target/image-arm64 arm64
+
+image-twice: rust ## Build the image in two folders and compare: they are equal, byte for byte
+	deploy/image/twice.sh

@@ -3,17 +3,35 @@
 # layout, two bills of materials. Fails when the binary is not static, the image is larger than 20 MiB, or the
 # program does not run as user 65532 on a read-only root.
 #
-#   deploy/image/build.sh [OUT, default target/image]
+#   deploy/image/build.sh [OUT, default target/image] [amd64 or arm64, default this machine's]
+#
+# For the other architecture it needs rust-std for it (rustup fetches that), a C compiler and a libc for it, and an
+# emulator to try it: `tests/control-plane/install.sh --cross` installs those.
 set -eu
 
 cd "$(dirname "$0")/../.."
 out=${1:-target/image}
 machine=$(uname -m)
-target=$machine-unknown-linux-gnu
 cargo=${CARGO:-cargo}
 home=${CARGO_HOME:-$HOME/.cargo}
 
 say() { echo "image: $*"; }
+
+case ${2:-$machine} in
+amd64 | x86_64) architecture=amd64 cpu=x86_64 ;;
+arm64 | aarch64) architecture=arm64 cpu=aarch64 ;;
+*) say "$2: amd64 or arm64"; exit 2 ;;
+esac
+target=$cpu-unknown-linux-gnu
+if [ "$cpu" != "$machine" ]; then
+    tests/control-plane/install.sh --cross "$cpu"
+    rustup target add "$target"
+    linker=$cpu-linux-gnu-gcc
+    upper=$(echo "$target" | tr 'a-z-' 'A-Z_')
+    export "CARGO_TARGET_${upper}_LINKER=$linker" "CC_$(echo "$target" | tr - _)=$linker"
+    SERIN_EMULATOR=$(command -v "qemu-$cpu-static")
+    export SERIN_EMULATOR
+fi
 
 mkdir -p "$out"
 # As in the Dockerfile. With --target the flags are the binary's alone, and not those of build scripts.
@@ -47,11 +65,6 @@ then
     exit 1
 fi
 
-case $machine in
-x86_64) architecture=amd64 ;;
-aarch64) architecture=arm64 ;;
-*) architecture=$machine ;;
-esac
 certificates=${SERIN_CERTIFICATES:-/etc/ssl/certs/ca-certificates.crt}
 python3 deploy/image/oci.py "$binary" "$certificates" "$out" "$architecture" >"$out/image.json"
 python3 deploy/image/sbom.py cyclonedx >"$out/serin.cdx.json"

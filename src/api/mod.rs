@@ -114,8 +114,11 @@ pub const FINALIZER: &str = "serin.dev/restore-workload";
 pub const REPLICAS_BEFORE: &str = "serin.dev/replicas-before";
 /// What became of the last command: JSON `{id, verb, value, hash, step, at, outcome}`.
 pub const LAST_COMMAND: &str = "serin.dev/last-command";
-/// Annotation on our ReplicaSets: format version and full digest of the pod template.
+/// Annotation on our ReplicaSets: format version and full digest of the pod template, as it reads now.
 pub const TEMPLATE: &str = "serin.dev/template";
+/// The same of templates that read otherwise and are the same version, with commas between them. In an
+/// annotation of its own: earlier builds take what [`TEMPLATE`] has for one digest.
+pub const TEMPLATE_ALSO: &str = "serin.dev/template-also";
 /// Annotation on AnalysisRuns of an Experiment: its `status.availableAt` when they were made.
 pub const AVAILABLE_AT: &str = "serin.dev/available-at";
 /// Annotation on our ReplicaSets: what their template hides and avoids for their role, as JSON.

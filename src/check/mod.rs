@@ -1,6 +1,7 @@
 //! The release checklist: what must be there before an agent ships, each line verified from manifests. Pure; the
 //! plan's two lines are played by the simulator.
 
+mod history;
 mod plan;
 mod platform;
 mod pods;
@@ -149,11 +150,18 @@ const RULES: &[Rule] = &[
     },
     Rule {
         id: "rollback-tested",
-        title: "Rollback is tested: a version that breaks an objective is taken back",
+        title: "Rollback is tested: a version that breaks an objective is taken back, and there is one to go back to",
         mend: "add objectives to slos, a pause long enough to measure them, and keep revisionHistoryLimit above 0",
-        check: plan::bad_is_taken_back,
+        check: rollback,
     },
 ];
+
+/// In the rehearsal, and from what a cluster tells of the past.
+fn rollback(given: Given<'_>) -> Found {
+    let mut found = plan::bad_is_taken_back(given);
+    history::look(given, &mut found);
+    found
+}
 
 /// Names of all lines.
 pub fn ids() -> impl Iterator<Item = &'static str> {

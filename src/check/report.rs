@@ -17,6 +17,9 @@ pub fn text(lines: &[Line]) -> String {
         match line.outcome {
             Outcome::Met => page += &format!("      looked at {}\n", looked_at(line)),
             Outcome::NotMet => {
+                if !line.looked_at.is_empty() {
+                    page += &format!("      looked at {}\n", looked_at(line));
+                }
                 for fault in &line.faults {
                     page += &format!("      {fault}\n");
                 }

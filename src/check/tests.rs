@@ -149,6 +149,36 @@ fn a_rollout_without_objectives_has_neither_contract_nor_tested_rollback() {
 }
 
 #[test]
+fn a_cluster_tells_of_ways_back_that_were_gone_and_of_those_that_are_not_there() {
+    let rollback = |objects: &[Value]| {
+        let lines = checked(objects);
+        let line = lines.into_iter().find(|line| line.id == "rollback-tested");
+        line.unwrap()
+    };
+    let set = |name: &str, former: Option<&str>| {
+        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": name, "namespace": "agents",
+            "annotations": {"rollout.argoproj.io/revision": "3", "rollout.argoproj.io/revision-history": former},
+            "ownerReferences": [{"uid": "u", "controller": true}]}})
+    };
+    let mut objects = right();
+    objects[0]["metadata"]["uid"] = json!("u");
+    objects[0]["metadata"]["annotations"] = json!({"rollout.argoproj.io/revision": "3"});
+    objects[0]["status"] = json!({"currentPodHash": "b"});
+    objects.push(set("agent-b", None));
+    let line = rollback(&objects);
+    assert_eq!(line.outcome, Outcome::NotMet);
+    assert!(line.faults[0].contains("nothing to go back to"), "{line:?}");
+    objects.push(set("agent-a", Some("1")));
+    let line = rollback(&objects);
+    assert_eq!(line.outcome, Outcome::Met, "{line:?}");
+    let told = line
+        .looked_at
+        .iter()
+        .any(|o| o.contains("went back to agent-a (revisions 1, now 3)"));
+    assert!(told, "{line:?}");
+}
+
+#[test]
 fn what_nothing_shows_is_not_met() {
     let lines = check(
         Given {

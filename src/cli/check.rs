@@ -1,4 +1,4 @@
-//! `serin check`: the release checklist, held against manifests. Reads files; what is judged is in `check`.
+//! `serin check`: the release checklist, held against manifests or a namespace. Reads; what is judged is in `check`.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -8,20 +8,32 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde_json::Value;
 
+use super::cluster;
 use crate::check::{self, Given, Outcome};
+use crate::live::inventory;
 
-/// The release checklist, each line verified from manifests: pods, network, rights, images, policies, monitoring, plan,
-/// rollback.
+/// The release checklist, each line verified from manifests or from a namespace as it is: pods, network, rights, images,
+/// policies, monitoring, plan, rollback.
 ///
 /// Exits 0 when every line is met, 1 when one is not or nothing shows it, 2 when the input is wrong.
 #[derive(Clone, Debug, clap::Args)]
-#[command(
-    after_help = "A namespace as it is:\n  kubectl -n agents get rollouts,cronjobs,networkpolicies,roles,rolebindings,pdb,prometheusrules,podmonitors,configmaps -o yaml | serin check -"
-)]
+#[command(after_help = "\
+Examples:
+  serin check out/prod.yaml monitoring/ --sbom sbom.json   manifests, before they are applied
+  serin check --namespace agents --sbom sbom.json          a namespace as it is, with its history")]
 pub struct Args {
     /// Manifests: files, folders, or - for standard input
-    #[arg(required = true, value_name = "FILE|FOLDER|-")]
+    #[arg(required_unless_present = "namespace", value_name = "FILE|FOLDER|-")]
     pub paths: Vec<PathBuf>,
+    /// A namespace of the cluster, beside the manifests or alone
+    #[arg(long, short = 'n', value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Kubeconfig file; without it KUBECONFIG, ~/.kube/config, or the pod's service account
+    #[arg(long, env = "SERIN_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig; default: the current one
+    #[arg(long, requires = "namespace", value_name = "NAME")]
+    pub context: Option<String>,
     /// The bill of materials (CycloneDX or SPDX, JSON)
     #[arg(long, value_name = "FILE")]
     pub sbom: Option<PathBuf>,
@@ -47,11 +59,16 @@ pub enum Output {
 /// Goes through the checklist and prints it.
 ///
 /// # Errors
-/// When a file cannot be read or is not YAML, with its name.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+/// When a file cannot be read or is not YAML, with its name; when the namespace cannot be read.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut objects = vec![];
     for path in &args.paths {
         read(path, &mut objects)?;
+    }
+    if let Some(namespace) = &args.namespace {
+        let config = cluster::config(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
+        let there = inventory::of_namespace(&config, namespace).await;
+        objects.extend(there.map_err(anyhow::Error::msg)?);
     }
     let sbom = match &args.sbom {
         Some(path) => Some(
@@ -73,11 +90,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Output::Text => check::text(&lines),
         Output::Json => format!("{:#}\n", check::json(&lines)),
         Output::Sarif => {
-            let at = args
-                .paths
-                .first()
-                .map(|path| path.display().to_string())
-                .unwrap_or_default();
+            let first = args.paths.first().map(|path| path.display().to_string());
+            let at = first.or(args.namespace).unwrap_or_default();
             format!("{:#}\n", check::sarif(&lines, &at))
         }
     };

@@ -21,9 +21,12 @@ pub struct Args {
     /// The controller looks at its own namespace only, and gets no right beyond it
     #[arg(long)]
     pub namespaced: bool,
-    /// Number of controllers; one leads, the others stand by
+    /// Number of controllers; one leads, the others stand by, unless --shards lets all of them work
     #[arg(long, default_value_t = 2, value_name = "NUMBER")]
     pub replicas: u32,
+    /// Divide the namespaces among all controllers, into so many shards, each under a Lease of its own
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub shards: u32,
     /// Image of the controller; best by digest
     #[arg(long, default_value_t = Install::default().image, value_name = "IMAGE")]
     pub image: String,
@@ -129,6 +132,7 @@ fn install(args: &Args) -> Install {
         namespace,
         namespaced,
         replicas,
+        shards,
         image,
         prometheus,
         instance_id,
@@ -146,6 +150,7 @@ fn install(args: &Args) -> Install {
         namespace,
         is_namespaced: namespaced,
         replicas,
+        shards,
         image,
         prometheus,
         instance_id,

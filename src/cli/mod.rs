@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
         Verb::Backtest(args) => serve(backtest::run(*args)),
-        Verb::Check(args) => check::run(&args),
+        Verb::Check(args) => serve(check::run(args)),
         Verb::Controller(args) => serve(controller::run(*args)),
         Verb::Crds(args) => crds::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Create(args) => serve(create::run(args)),

@@ -1,5 +1,8 @@
 //! What an installer chooses, and what is wrong with a choice.
 
+/// Shards at most, as `serin controller` has it: each is a Lease that is renewed every few seconds.
+const MOST_SHARDS: u32 = 64;
+
 /// How serin is to be installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Install {
@@ -7,8 +10,10 @@ pub struct Install {
     pub namespace: String,
     /// The controller looks at its own namespace only, and needs no right beyond it.
     pub is_namespaced: bool,
-    /// How many controllers run; one leads.
+    /// How many controllers run; one leads, unless they share the work.
     pub replicas: u32,
+    /// Shards of the namespaces that all controllers divide among them; 1: one leads.
+    pub shards: u32,
     /// The controller's image.
     pub image: String,
     /// The Prometheus that `slos` ask when they name none.
@@ -35,6 +40,7 @@ impl Default for Install {
             namespace: "serin-system".to_owned(),
             is_namespaced: false,
             replicas: 2,
+            shards: 1,
             image: concat!("serin:", env!("CARGO_PKG_VERSION")).to_owned(),
             prometheus: None,
             instance_id: None,
@@ -75,6 +81,9 @@ impl Install {
             self.replicas > 0,
             "at least 1 controller is needed",
         );
+        let shards = format!("must be 1, or up to {MOST_SHARDS}; 16 is a good number");
+        let is_right = (1..=MOST_SHARDS).contains(&self.shards);
+        expect("--shards", &self.shards.to_string(), is_right, &shards);
         if let Some(class) = &self.priority_class {
             expect("--priority-class", class, is_subdomain(class), name);
         }
@@ -101,6 +110,11 @@ impl Install {
         for tracked in &self.track_config {
             expect("--track-config", tracked, is_label(tracked), name);
         }
+        let is_divided = self.shards > 1;
+        let what =
+            "namespaces are divided, and with --namespaced there is one: leave one of them out";
+        let is_right = !(is_divided && self.is_namespaced);
+        expect("--shards", &self.shards.to_string(), is_right, what);
         faults
     }
 

@@ -87,18 +87,13 @@ pub const RIGHTS: &[Right] = &[
             "",
         )
     },
-    right(
-        "serin.dev",
-        &["freezewindows"],
-        &["get", "list", "watch"],
-        "",
-    ),
+    right("serin.dev", &["freezewindows"], &["list", "watch"], ""),
     Right {
         is_of_cluster: true,
         ..right(
             "serin.dev",
             &["clusterfreezewindows"],
-            &["get", "list", "watch"],
+            &["list", "watch"],
             "",
         )
     },
@@ -117,7 +112,7 @@ pub const RIGHTS: &[Right] = &[
     right(
         "",
         &["pods"],
-        &["get", "list", "patch"],
+        &["list", "patch"],
         "Restarts, and labels and annotations that pods carry for their role.",
     ),
     right("", &["pods/eviction"], &["create"], ""),

@@ -28,6 +28,7 @@ fn strange() -> Install {
         namespace: "agents".to_owned(),
         is_namespaced: true,
         replicas: 3,
+        shards: 1,
         image: "registry.example/serin@sha256:00".to_owned(),
         prometheus: Some("http://prometheus.watch:9091/select?a=\"b\"".to_owned()),
         instance_id: Some("blue".to_owned()),
@@ -177,6 +178,34 @@ fn the_choices_are_in_the_deployment() {
 }
 
 #[test]
+fn all_controllers_work_where_there_are_shards() {
+    let install = Install {
+        shards: 16,
+        ..Install::default()
+    };
+    assert!(install.faults().is_empty());
+    let text = Part::Deployments.render(&install);
+    assert!(text.contains("- \"--shards=16\"\n"), "{text}");
+    assert!(
+        !Part::Deployments
+            .render(&Install::default())
+            .contains("--shards")
+    );
+    // The Leases of the shards, and the one that replicas meet in, have names of their own: the right is
+    // to all Leases of the namespace.
+    let lease = objects(Part::Rbac, &install).into_iter();
+    let mut lease = lease.filter(|o| o["kind"] == "Role" && o["metadata"]["name"] == "serin-lease");
+    let rule = lease.next().unwrap()["rules"][0].clone();
+    assert!(rule.get("resourceNames").is_none(), "{rule}");
+    // One namespace cannot be divided.
+    let one = Install {
+        is_namespaced: true,
+        ..install
+    };
+    assert!(one.faults()[0].starts_with("--shards \"16\": namespaces are divided"));
+}
+
+#[test]
 fn the_network_lets_through_what_was_named() {
     let text = Part::Network.render(&strange());
     for word in [
@@ -194,6 +223,7 @@ fn wrong_choices_are_refused_all_at_once() {
     let install = Install {
         namespace: "Not a name".to_owned(),
         replicas: 0,
+        shards: 65,
         image: "a b\n".to_owned(),
         prometheus: Some("prometheus:9090".to_owned()),
         instance_id: Some("-".to_owned()),
@@ -209,6 +239,7 @@ fn wrong_choices_are_refused_all_at_once() {
     for flag in [
         "--namespace",
         "--replicas",
+        "--shards",
         "--image",
         "--prometheus",
         "--instance-id",

@@ -36,6 +36,9 @@ fn arguments(install: &Install) -> String {
     if let Some(id) = &install.instance_id {
         all.push(format!("--instance-id={id}"));
     }
+    if install.shards > 1 {
+        all.push(format!("--shards={}", install.shards));
+    }
     if let Some(url) = &install.prometheus {
         all.push(format!("--prometheus={url}"));
     }
@@ -60,9 +63,18 @@ fn deployment(install: &Install) -> String {
         .map(|class| format!("      priorityClassName: {class}\n"))
         .unwrap_or_default();
     let bounds = bounds(5, "cpu: 20m, memory: 32Mi");
+    let who = match install.shards {
+        1 => {
+            "one of which leads; another takes over within a second when it is stopped, and
+# within 17 s when it dies."
+        }
+        _ => {
+            "all of which work: each holds some of the shards that namespaces are divided into. The number of
+# shards stays as it is: to change it, scale to 0 first."
+        }
+    };
     format!(
-        "# The controllers, one of which leads; another takes over within a second when it is stopped, and
-# within 17 s when it dies. Made by `serin deploy generate-deployments`; do not edit.
+        "# The controllers, {who} Made by `serin deploy generate-deployments`; do not edit.
 apiVersion: apps/v1
 kind: Deployment
 metadata:

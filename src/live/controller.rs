@@ -15,6 +15,7 @@ use super::client::Clients;
 use super::crds::Definitions;
 use super::events::Events;
 use super::queue::{Queue, Rest};
+use super::scope::Scope;
 use super::settings::Settings;
 use super::sharding::Offices;
 use super::stats::Stats;
@@ -36,6 +37,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(20);
 pub(super) struct Controller {
     pub(super) settings: Settings,
     pub(super) clients: Clients,
+    pub(super) scope: Scope,
     pub(super) index: Arc<Index>,
     pub(super) queue: Arc<Queue<Key>>,
     pub(super) templates: [Arc<Templates>; 2],
@@ -51,15 +53,33 @@ pub(super) struct Controller {
 }
 
 impl Controller {
-    /// The term in office over a namespace, while there is one.
+    /// The term in office over a namespace, while there is one and the namespace is known.
     pub(super) fn term(&self, namespace: &str) -> Option<u64> {
         match self.offices.guard() {
             Some(_) => *self.terms.borrow(),
-            None => self.offices.term(namespace),
+            None => {
+                let term = self.offices.term(namespace);
+                term.filter(|_| self.scope.is_known(namespace))
+            }
         }
     }
 
-    /// Everything in a shard that has come is to be looked at.
+    /// A shard has come, or gone to another replica: what is known is what is in the shards held.
+    pub(super) fn shard_moved(&self, shard: u32, is_here: bool) {
+        if is_here {
+            self.index.keep(shard);
+            if self.scope.came(shard) {
+                self.wake_shard(shard);
+            }
+            return;
+        }
+        self.scope.left(shard);
+        let dropped = self.index.leave(shard);
+        tracing::info!(shard, objects = dropped.len(), "dropped what is in a shard");
+        dropped.iter().for_each(|key| self.forget(key));
+    }
+
+    /// Everything in a shard that has come, and is known now, is to be looked at.
     pub(super) fn wake_shard(&self, shard: u32) {
         let mut keys = self.index.keys();
         keys.retain(|key| self.offices.is_in(key.namespace(), shard));

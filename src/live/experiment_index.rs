@@ -30,6 +30,10 @@ impl Versioned for SlimExperiment {
     fn version(&self) -> &str {
         &self.version
     }
+
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
 }
 
 impl<'de> Deserialize<'de> for SlimExperiment {
@@ -127,6 +131,16 @@ impl Experiments {
         self.unlink(key);
         let old = self.all.remove(key)?;
         Some((Key::Experiment(key.clone()), old.owner))
+    }
+
+    /// Keeps only those of some namespaces; the others are for another replica to know.
+    pub(super) fn keep(&mut self, is_kept: impl Fn(&ObjectKey) -> bool) -> Vec<Key> {
+        let all = self.all.keys();
+        let others: Vec<ObjectKey> = all.filter(|key| !is_kept(key)).cloned().collect();
+        for key in &others {
+            self.remove(key);
+        }
+        others.into_iter().map(Key::Experiment).collect()
     }
 
     /// What a list did not show and is not newer than it is gone.

@@ -14,7 +14,7 @@ use super::slim::{SlimReplicaSet, WireRollout};
 use super::stores::ObjectKey;
 use super::{clock, watch};
 use crate::api::analysis::AnalysisTemplateSpec;
-use crate::api::{POD_HASH_LABEL, PodTemplate, TEMPLATE};
+use crate::api::{POD_HASH_LABEL, PodTemplate, TEMPLATE, TEMPLATE_ALSO};
 use crate::planner::observed::{Answers, Named, Need, Observed, RolloutSeen, TemplateRef};
 use crate::planner::{self, config, revision, workload};
 
@@ -413,6 +413,9 @@ pub(super) fn named(set: &Value) -> Named {
     let text = |v: &Value| v.as_str().map(str::to_owned);
     Named {
         owner: owner.and_then(|o| text(&o["uid"])),
-        template_digest: text(&set["metadata"]["annotations"][TEMPLATE]),
+        template_digest: revision::recorded(
+            set["metadata"]["annotations"][TEMPLATE].as_str(),
+            set["metadata"]["annotations"][TEMPLATE_ALSO].as_str(),
+        ),
     }
 }

@@ -24,6 +24,10 @@ impl Versioned for SlimService {
     fn version(&self) -> &str {
         &self.seen.version
     }
+
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
 }
 
 impl<'de> Deserialize<'de> for SlimService {
@@ -193,6 +197,21 @@ impl Services {
         let news = former.map(Key::Rollout).filter(|key| !woken.contains(key));
         woken.extend(news);
         woken
+    }
+
+    /// Keeps only those of some namespaces; the others are for another replica to know. Nobody names or
+    /// manages a Service of another namespace.
+    pub(super) fn keep(&mut self, is_kept: impl Fn(&ObjectKey) -> bool) -> Vec<Key> {
+        let managed = self.managed.values().flatten();
+        let others = managed.filter(|key| !is_kept(key)).cloned();
+        let others = others.map(Key::Service).collect();
+        self.seen.retain(|key, _| is_kept(key));
+        self.seen.shrink_to_fit();
+        for map in [&mut self.namers, &mut self.named, &mut self.managed] {
+            map.retain(|key, _| is_kept(key));
+            map.shrink_to_fit();
+        }
+        others
     }
 
     /// What a list did not show, and is not newer than it, is gone.

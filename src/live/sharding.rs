@@ -57,6 +57,11 @@ impl Offices {
         }
     }
 
+    /// How many there are.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+    }
+
     /// True while a write in this namespace may be sent.
     pub fn may_write(&self, namespace: &str) -> bool {
         self.of(namespace).is_some_and(|o| o.guard.may_write())
@@ -73,7 +78,7 @@ impl Offices {
     }
 
     fn shard(&self, namespace: &str) -> u32 {
-        shard_of(namespace, u32::try_from(self.0.len()).unwrap_or(u32::MAX))
+        shard_of(namespace, self.count())
     }
 
     fn of(&self, namespace: &str) -> Option<&Office> {
@@ -82,6 +87,11 @@ impl Offices {
 
     fn get(&self, shard: u32) -> Option<&Office> {
         self.0.get(usize::try_from(shard).ok()?)
+    }
+
+    /// Nothing more is written in this shard. True when it was held.
+    fn leave(&self, shard: u32) -> bool {
+        self.get(shard).is_some_and(Office::leave)
     }
 
     fn is_any_held(&self) -> bool {
@@ -94,9 +104,9 @@ impl Office {
         self.term.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn leave(&self) {
+    fn leave(&self) -> bool {
         self.guard.close();
-        *self.lock() = None;
+        self.lock().take().is_some()
     }
 }
 
@@ -170,17 +180,17 @@ impl Sharder {
         }
     }
 
-    /// Holds its share until `stop`, then gives it back. `taken` is told of every shard that comes;
-    /// `terms` is set while there is any.
+    /// Holds its share until `stop`, then gives it back. `moved` is told of every shard that comes (true) or
+    /// goes; `terms` is set while there is any.
     pub async fn run(
         mut self,
         offices: &Offices,
         terms: &watch::Sender<Option<u64>>,
-        taken: impl Fn(u32),
+        moved: impl Fn(u32, bool),
         mut stop: watch::Receiver<bool>,
     ) {
         loop {
-            self.round(offices, &taken).await;
+            self.round(offices, &moved).await;
             let is_any = offices.is_any_held().then_some(0);
             terms.send_if_modified(|now| std::mem::replace(now, is_any) != is_any);
             let rest = self.election.retry_period;
@@ -191,28 +201,30 @@ impl Sharder {
                 break;
             }
         }
-        offices.0.iter().for_each(Office::leave);
+        for office in &offices.0 {
+            office.leave();
+        }
         let held = self.shards.iter_mut().filter(|s| s.renewed.is_some());
         join_all(held.map(|s| s.candidate.release())).await;
         let key = self.key();
         self.tell(json!({key: null})).await.unwrap_or_default();
     }
 
-    async fn round(&mut self, offices: &Offices, taken: &impl Fn(u32)) {
+    async fn round(&mut self, offices: &Offices, moved: &impl Fn(u32, bool)) {
         let holds = self.holds();
         self.beat(holds).await;
         let count = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
         let wish = self.living().wish(&self.election.identity, count);
-        self.let_go(&wish, offices).await;
+        self.let_go(&wish, offices, moved).await;
         let (started, tick) = (clock::instant(), clock::ticks());
         let numbered = (0_u32..).zip(self.shards.iter_mut());
         let tries = numbered
             .filter(|(i, s)| s.renewed.is_some() || wish.take.contains(i))
             .map(|(i, s)| async move { (i, s.candidate.attempt().await) });
         for (i, outcome) in join_all(tries).await {
-            self.settle(i, outcome, (started, tick), offices, taken);
+            self.settle(i, outcome, (started, tick), offices, moved);
         }
-        self.expire(offices);
+        self.expire(offices, moved);
     }
 
     fn settle(
@@ -221,7 +233,7 @@ impl Sharder {
         outcome: Result<Try, CallError>,
         (started, tick): (Instant, u64),
         offices: &Offices,
-        taken: &impl Fn(u32),
+        moved: &impl Fn(u32, bool),
     ) {
         let shard = usize::try_from(i).ok().and_then(|i| self.shards.get_mut(i));
         let (Some(shard), Some(office)) = (shard, offices.get(i)) else {
@@ -236,7 +248,7 @@ impl Sharder {
                 office.guard.open_until(tick, self.election.write_window());
                 if office.lock().replace(term) != Some(term) {
                     tracing::info!(shard = i, term, "leading");
-                    taken(i);
+                    moved(i, true);
                 }
             }
             Ok(Try::Other(holder)) => {
@@ -244,20 +256,22 @@ impl Sharder {
                     tracing::warn!(shard = i, holder, "no longer leading");
                 }
                 shard.leaving = None;
-                office.leave();
+                if office.leave() {
+                    moved(i, false);
+                }
             }
             Err(error) => shard.candidate.report(&error),
         }
     }
 
     /// Begins to give back what is more than the share, and ends what was begun.
-    async fn let_go(&mut self, wish: &Wish, offices: &Offices) {
+    async fn let_go(&mut self, wish: &Wish, offices: &Offices, moved: &impl Fn(u32, bool)) {
         let now = clock::instant();
         for (i, shard) in (0_u32..).zip(self.shards.iter_mut()) {
             if wish.give.contains(&i) && shard.renewed.is_some() && shard.leaving.is_none() {
                 tracing::info!(shard = i, "giving a shard back");
-                if let Some(office) = offices.get(i) {
-                    office.leave();
+                if offices.leave(i) {
+                    moved(i, false);
                 }
                 shard.leaving = Some(now);
             }
@@ -273,7 +287,7 @@ impl Sharder {
     }
 
     /// What could not be renewed in time is held no longer.
-    fn expire(&mut self, offices: &Offices) {
+    fn expire(&mut self, offices: &Offices, moved: &impl Fn(u32, bool)) {
         for (i, shard) in (0_u32..).zip(self.shards.iter_mut()) {
             let limit = self.election.renew_deadline;
             if shard.renewed.is_some_and(|since| since.elapsed() >= limit) {
@@ -282,8 +296,8 @@ impl Sharder {
                     "no longer leading: the lease could not be renewed in time"
                 );
                 (shard.renewed, shard.leaving) = (None, None);
-                if let Some(office) = offices.get(i) {
-                    office.leave();
+                if offices.leave(i) {
+                    moved(i, false);
                 }
             }
         }

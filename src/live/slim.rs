@@ -28,6 +28,10 @@ impl Versioned for SlimRollout {
     fn version(&self) -> &str {
         &self.0.version
     }
+
+    fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
 }
 
 impl<'de> Deserialize<'de> for SlimRollout {
@@ -56,8 +60,7 @@ pub struct WireRollout {
 impl WireRollout {
     /// Namespace and name.
     pub fn place(&self) -> (&str, &str) {
-        let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
-        (namespace, &self.metadata.name)
+        (self.namespace(), &self.metadata.name)
     }
 
     /// The pod template, where there is one.
@@ -72,6 +75,10 @@ impl WireRollout {
 impl Versioned for WireRollout {
     fn version(&self) -> &str {
         &self.metadata.resource_version
+    }
+
+    fn namespace(&self) -> &str {
+        self.metadata.namespace.as_deref().unwrap_or_default()
     }
 }
 
@@ -202,6 +209,10 @@ impl Versioned for SlimReplicaSet {
     fn version(&self) -> &str {
         &self.seen.version
     }
+
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
 }
 
 /// A ReplicaSet on the wire, reduced to what is used: serde skips the rest without keeping it.
@@ -247,7 +258,9 @@ struct SetAnnotations {
     #[serde(rename = "scale-down-deadline")]
     scale_down_deadline: Option<String>,
     #[serde(rename = "serin.dev/template")]
-    template_digest: Option<String>,
+    template: Option<String>,
+    #[serde(rename = "serin.dev/template-also")]
+    template_also: Option<String>,
     #[serde(rename = "rollout.argoproj.io/ephemeral-metadata")]
     ephemeral: Option<String>,
     #[serde(rename = "serin.dev/injected")]
@@ -328,7 +341,10 @@ impl From<WireSet> for SlimReplicaSet {
             revision_history: notes.revision_history,
             desired_replicas: notes.desired_replicas.and_then(|r| r.parse().ok()),
             scale_down_deadline: notes.scale_down_deadline.and_then(|t| t.parse().ok()),
-            template_digest: notes.template_digest,
+            template_digest: revision::recorded(
+                notes.template.as_deref(),
+                notes.template_also.as_deref(),
+            ),
             ephemeral: notes.ephemeral,
             injected: notes.injected,
             copied: notes.copied,
@@ -366,6 +382,10 @@ pub struct SlimFreeze {
 impl Versioned for SlimFreeze {
     fn version(&self) -> &str {
         &self.version
+    }
+
+    fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or_default()
     }
 }
 
@@ -429,6 +449,10 @@ pub struct SlimRun {
 impl Versioned for SlimRun {
     fn version(&self) -> &str {
         &self.version
+    }
+
+    fn namespace(&self) -> &str {
+        &self.namespace
     }
 }
 

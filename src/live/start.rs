@@ -17,6 +17,7 @@ use super::events::Events;
 use super::http::{self, Faces};
 use super::lease::{Candidate, Election, Guard};
 use super::metrics::{self, Sources};
+use super::scope::Scope;
 use super::settings::Settings;
 use super::sharding::{Offices, Sharder};
 use super::stores::Index;
@@ -31,6 +32,15 @@ const PAGE: u32 = 100;
 const METRICS_LIMIT: Duration = Duration::from_secs(30);
 /// Longest time that waiting events are given when the process ends.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
+
+/// Kinds of which a replica knows only what is in its shards. Freeze windows are for all.
+const DIVIDED: [Kind; 5] = [
+    Kind::Rollout,
+    Kind::ReplicaSet,
+    Kind::AnalysisRun,
+    Kind::Service,
+    Kind::Experiment,
+];
 
 /// Runs the controller until `stop` is set, then drains: turns end, events are written, the Lease is
 /// given back.
@@ -58,10 +68,15 @@ pub async fn run(
         Some(_) if settings.shards > 1 => Offices::of_shards(settings.shards),
         Some(_) => Offices::one(Guard::closed()),
     };
+    let index = Index::default();
+    if offices.guard().is_none() {
+        index.divide(settings.shards);
+    }
     let events = Arc::new(Events::new(clients.events.clone(), &settings.instance));
     let controller = Arc::new(Controller {
         tasks: Tasks::new(pool),
-        index: Arc::default(),
+        scope: Scope::new(offices.count(), DIVIDED.len()),
+        index: Arc::new(index),
         queue: Arc::default(),
         templates: [Arc::default(), Arc::default()],
         offices,
@@ -130,8 +145,8 @@ async fn elect(
         }
         None => {
             let sharder = Sharder::new(election, this.settings.shards, leases);
-            let taken = |shard| this.wake_shard(shard);
-            sharder.run(&this.offices, terms, taken, released).await;
+            let moved = |shard, is_here| this.shard_moved(shard, is_here);
+            sharder.run(&this.offices, terms, moved, released).await;
         }
     }
 }
@@ -214,6 +229,7 @@ fn spawn<T>(
         Kind::ClusterFreezeWindow => (true, true),
         _ => (false, false),
     };
+    let divided = DIVIDED.iter().position(|of| *of == kind);
     let feed = Feed {
         rest: controller.clients.watches.clone(),
         requests: kind.requests(namespace.filter(|_| !is_of_cluster)),
@@ -221,6 +237,7 @@ fn spawn<T>(
         page: PAGE,
         metadata_only: false,
         health,
+        epochs: divided.map(|_| controller.scope.epochs()),
         // Who may look at one namespace only cannot see what is of the cluster.
         absence: match (is_ours, is_of_cluster && namespace.is_some()) {
             (false, _) => Absence::IsTrouble,
@@ -230,9 +247,19 @@ fn spawn<T>(
     };
     let this = Arc::clone(controller);
     streams.spawn(async move {
-        let index = Arc::clone(&this.index);
-        feed.follow(move |change| this.wake(apply(&index, change)))
-            .await;
+        let mut began = 0;
+        feed.follow(move |change| {
+            let is_complete = matches!(change, Change::ListEnds(_));
+            if matches!(change, Change::ListBegins) {
+                began = this.scope.epoch();
+            }
+            this.wake(apply(&this.index, change));
+            if let Some(stream) = divided.filter(|_| is_complete) {
+                let known = this.scope.listed(stream, began);
+                known.into_iter().for_each(|shard| this.wake_shard(shard));
+            }
+        })
+        .await;
     });
 }
 
@@ -249,6 +276,7 @@ fn follow_templates(controller: &Arc<Controller>, streams: &mut tokio::task::Joi
             page: PAGE,
             metadata_only: false,
             health: Arc::default(),
+            epochs: None,
             // Older roles let templates be read one by one only.
             absence: Absence::OrForbiddenIsNone,
         };

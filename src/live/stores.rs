@@ -14,12 +14,15 @@ use serde::{Deserialize, Serialize};
 use super::experiment_index::{Experiments, SlimExperiment, Woken};
 use super::freezes::Freezes;
 use super::queue::Queued;
+use super::scope::Kept;
 use super::service_index::{Services, SlimService};
 use super::slim::{SlimFreeze, SlimReplicaSet, SlimRollout, SlimRun, WireRollout, version_of};
-use super::watch::{Change, number};
+use super::watch::{Change, Versioned, number};
 use crate::api::{AnalysisRun, Experiment, RolloutStatus};
 use crate::planner::freeze::Window;
 use crate::planner::observed::{ReplicaSetSeen, RolloutSeen, ServiceSeen};
+
+mod share;
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -374,12 +377,20 @@ struct RunEntry {
     run: Result<Arc<AnalysisRun>, String>,
 }
 
+/// The ReplicaSets of one owner.
+#[derive(Debug)]
+struct OwnedSets {
+    namespace: Arc<str>,
+    all: Vec<SetEntry>,
+}
+
 /// The three kinds that are watched.
 #[derive(Debug, Default)]
 struct Inner {
+    kept: Kept,
     rollouts: HashMap<ObjectKey, Box<RolloutEntry>>,
     rollout_by_uid: HashMap<Uid, ObjectKey>,
-    sets: HashMap<Uid, Vec<SetEntry>>,
+    sets: HashMap<Uid, OwnedSets>,
     runs: HashMap<ObjectKey, RunEntry>,
     runs_by_owner: HashMap<Uid, Vec<ObjectKey>>,
     namespaces: HashSet<Arc<str>>,
@@ -541,7 +552,7 @@ impl Index {
         let inner = self.lock();
         (
             inner.rollouts.len(),
-            inner.sets.values().map(Vec::len).sum(),
+            inner.sets.values().map(|sets| sets.all.len()).sum(),
             inner.runs.len(),
         )
     }
@@ -557,6 +568,10 @@ impl Index {
 
     /// A change of a Rollout as the watch tells it, understood only where it is news.
     pub fn wire_rollout(&self, change: Change<WireRollout>) -> Vec<Key> {
+        // What another replica works on is not even understood.
+        let Some(change) = self.lock().kept.admitted(change) else {
+            return Vec::new();
+        };
         self.rollout(match change {
             Change::Upsert(wire) if self.knows(&wire) => Change::Progress(version_of(&wire)),
             Change::Upsert(wire) => Change::Upsert(wire.into()),
@@ -571,6 +586,9 @@ impl Index {
     /// A change of a Rollout as the watch tells it. Returns who is to be looked at.
     pub fn rollout(&self, change: Change<SlimRollout>) -> Vec<Key> {
         let mut inner = self.lock();
+        let Some(change) = inner.kept.admitted(change) else {
+            return Vec::new();
+        };
         match change {
             Change::ListBegins => inner.rollout_feed.listed = Some(HashSet::new()),
             Change::Listed(object) => {
@@ -601,6 +619,9 @@ impl Index {
     /// A change of a ReplicaSet as the watch tells it.
     pub fn replica_set(&self, change: Change<SlimReplicaSet>) -> Vec<Key> {
         let mut inner = self.lock();
+        let Some(change) = inner.kept.admitted(change) else {
+            return Vec::new();
+        };
         let woken = match change {
             Change::ListBegins => {
                 inner.set_feed.listed = Some(HashSet::new());
@@ -633,6 +654,9 @@ impl Index {
     /// A change of an AnalysisRun as the watch tells it.
     pub fn analysis_run(&self, change: Change<SlimRun>) -> Vec<Key> {
         let mut inner = self.lock();
+        let Some(change) = inner.kept.admitted(change) else {
+            return Vec::new();
+        };
         match change {
             Change::ListBegins => inner.run_feed.listed = Some(HashSet::new()),
             Change::Listed(object) => {
@@ -685,6 +709,9 @@ impl Index {
     /// A change of a Service as the watch tells it.
     pub fn service_change(&self, change: Change<SlimService>) -> Vec<Key> {
         let mut inner = self.lock();
+        let Some(change) = inner.kept.admitted(change) else {
+            return Vec::new();
+        };
         match change {
             Change::ListBegins => inner.service_feed.listed = Some(HashSet::new()),
             Change::Listed(object) => {
@@ -718,6 +745,9 @@ impl Index {
     /// watch told it, so an older answer than the watch's news is taken too.
     pub fn answered_service(&self, object: SlimService) -> Vec<Key> {
         let mut inner = self.lock();
+        if !inner.keeps(&object) {
+            return Vec::new();
+        }
         let key = inner.key(&object.namespace, &object.seen.name);
         inner.services.put(key, object.seen)
     }
@@ -730,6 +760,9 @@ impl Index {
     /// A change of an Experiment as the watch tells it.
     pub fn experiment_change(&self, change: Change<SlimExperiment>) -> Vec<Key> {
         let mut inner = self.lock();
+        let Some(change) = inner.kept.admitted(change) else {
+            return Vec::new();
+        };
         match change {
             Change::ListBegins => inner.experiment_feed.listed = Some(HashSet::new()),
             Change::Listed(object) => {
@@ -763,7 +796,7 @@ impl Index {
     /// An Experiment as a write or a live read answered it.
     pub fn answered_experiment(&self, object: SlimExperiment) -> Vec<Key> {
         let mut inner = self.lock();
-        if inner.experiment_feed.progress >= version_of(&object) {
+        if inner.experiment_feed.progress >= version_of(&object) || !inner.keeps(&object) {
             return Vec::new();
         }
         inner.put_experiment(object)
@@ -779,7 +812,7 @@ impl Index {
     /// A Rollout as a write or a live read answered it.
     pub fn answered_rollout(&self, object: SlimRollout) -> Vec<Key> {
         let mut inner = self.lock();
-        if inner.rollout_feed.progress >= version_of(&object) {
+        if inner.rollout_feed.progress >= version_of(&object) || !inner.keeps(&object) {
             return Vec::new();
         }
         inner.put_rollout(object)
@@ -789,7 +822,7 @@ impl Index {
     /// already, that one stands: it may be the object's end.
     pub fn answered_set(&self, object: SlimReplicaSet) -> Vec<Key> {
         let mut inner = self.lock();
-        if inner.set_feed.progress >= version_of(&object) {
+        if inner.set_feed.progress >= version_of(&object) || !inner.keeps(&object) {
             return Vec::new();
         }
         inner.put_set(object).into_iter().collect()
@@ -798,7 +831,7 @@ impl Index {
     /// A run as a write answered it.
     pub fn answered_run(&self, object: SlimRun) -> Vec<Key> {
         let mut inner = self.lock();
-        if inner.run_feed.progress >= version_of(&object) {
+        if inner.run_feed.progress >= version_of(&object) || !inner.keeps(&object) {
             return Vec::new();
         }
         inner.put_run(object)
@@ -822,7 +855,7 @@ impl Index {
     /// We deleted a ReplicaSet, or a live read found it gone.
     pub fn gone_set(&self, owner: &str, name: &str) {
         if let Some(sets) = self.lock().sets.get_mut(&Uid::new(owner)) {
-            sets.retain(|s| &*s.name != name);
+            sets.all.retain(|s| &*s.name != name);
         }
     }
 
@@ -833,17 +866,26 @@ impl Index {
 }
 
 impl Inner {
-    fn key(&mut self, namespace: &str, name: &str) -> ObjectKey {
-        let namespace = match self.namespaces.get(namespace) {
+    /// Whether this replica is to know the object.
+    fn keeps(&self, object: &impl Versioned) -> bool {
+        self.kept.has(object.namespace())
+    }
+
+    /// A namespace's name, in memory once.
+    fn namespace(&mut self, namespace: &str) -> Arc<str> {
+        match self.namespaces.get(namespace) {
             Some(known) => Arc::clone(known),
             None => {
                 let new: Arc<str> = namespace.into();
                 self.namespaces.insert(Arc::clone(&new));
                 new
             }
-        };
+        }
+    }
+
+    fn key(&mut self, namespace: &str, name: &str) -> ObjectKey {
         ObjectKey {
-            namespace,
+            namespace: self.namespace(namespace),
             name: name.into(),
         }
     }
@@ -869,7 +911,7 @@ impl Inner {
     }
 
     fn sets_of(&self, owner: &Uid) -> Vec<ReplicaSetSeen> {
-        let sets = self.sets.get(owner).into_iter().flatten();
+        let sets = self.sets.get(owner).into_iter().flat_map(|s| &s.all);
         sets.map(SetEntry::seen).collect()
     }
 
@@ -933,9 +975,16 @@ impl Inner {
         let Some(owner) = object.owner.as_deref().map(Uid::new) else {
             return self.disown(&Uid::new(&object.seen.uid));
         };
+        let namespace = self.namespace(&object.namespace);
         let new = SetEntry::new(object.seen);
         let woken = self.owner(&owner);
-        let sets = self.sets.entry(owner.clone()).or_default();
+        let owned = self.sets.entry(owner.clone());
+        let sets = &mut owned
+            .or_insert_with(|| OwnedSets {
+                namespace,
+                all: Vec::new(),
+            })
+            .all;
         let changed = match sets.iter_mut().find(|s| s.uid == new.uid) {
             Some(old) if old.version >= new.version => return None,
             Some(old) => {
@@ -963,17 +1012,17 @@ impl Inner {
         let owner = self
             .sets
             .iter()
-            .find(|(_, sets)| sets.iter().any(|s| s.uid == *uid))?
+            .find(|(_, sets)| sets.all.iter().any(|s| s.uid == *uid))?
             .0;
         let owner = owner.clone();
-        self.sets.get_mut(&owner)?.retain(|s| s.uid != *uid);
+        self.sets.get_mut(&owner)?.all.retain(|s| s.uid != *uid);
         self.owner(&owner)
     }
 
     fn drop_set(&mut self, object: &SlimReplicaSet) -> Option<Key> {
         let owner = Uid::new(object.owner.as_deref()?);
         let uid = Uid::new(&object.seen.uid);
-        let sets = self.sets.get_mut(&owner)?;
+        let sets = &mut self.sets.get_mut(&owner)?.all;
         sets.retain(|s| s.uid != uid);
         if sets.is_empty() {
             self.sets.remove(&owner);
@@ -995,7 +1044,8 @@ impl Inner {
             return;
         }
         let in_use = [rollout.current.as_deref(), rollout.stable.as_deref()];
-        for set in self.sets.get_mut(owner).into_iter().flatten() {
+        let owned = self.sets.get_mut(owner).into_iter();
+        for set in owned.flat_map(|sets| &mut sets.all) {
             if !in_use.contains(&Some(set.hash())) && set.is_at_rest() {
                 set.live = None;
             }
@@ -1076,13 +1126,14 @@ impl Inner {
         };
         let mut changed = Vec::new();
         for (owner, sets) in &mut self.sets {
-            let before = sets.len();
-            sets.retain(|s| listed.contains(&s.uid) || s.version > version);
-            if sets.len() != before {
+            let before = sets.all.len();
+            sets.all
+                .retain(|s| listed.contains(&s.uid) || s.version > version);
+            if sets.all.len() != before {
                 changed.push(owner.clone());
             }
         }
-        self.sets.retain(|_, sets| !sets.is_empty());
+        self.sets.retain(|_, sets| !sets.all.is_empty());
         changed.iter().filter_map(|uid| self.owner(uid)).collect()
     }
 

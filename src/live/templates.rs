@@ -28,6 +28,10 @@ impl Versioned for SlimTemplate {
     fn version(&self) -> &str {
         &self.version
     }
+
+    fn namespace(&self) -> &str {
+        &self.key.namespace
+    }
 }
 
 impl<'de> Deserialize<'de> for SlimTemplate {

@@ -12,6 +12,7 @@ use futures::{Stream, StreamExt};
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::Request;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use super::client::{CallError, Page, Rest, chain};
 use super::clock;
@@ -47,10 +48,12 @@ pub enum Change<T> {
     Progress(u64),
 }
 
-/// An object that tells its version.
+/// An object that tells its version and where it is.
 pub trait Versioned {
     /// `metadata.resourceVersion` as the server wrote it.
     fn version(&self) -> &str;
+    /// Its namespace; empty for an object of the cluster.
+    fn namespace(&self) -> &str;
 }
 
 /// Versions compare as decimal numbers; one that is none compares as the oldest.
@@ -123,6 +126,8 @@ pub struct Feed {
     pub health: Arc<Health>,
     /// What it means when the kind is not there.
     pub absence: Absence,
+    /// Where a new list is asked for: when this number moves on.
+    pub epochs: Option<watch::Receiver<u64>>,
 }
 
 /// What it means when a kind cannot be listed because it is not installed.
@@ -153,10 +158,15 @@ impl Feed {
         T: DeserializeOwned + Versioned + Clone,
     {
         let mut version: Option<String> = None;
+        let mut epoch = self.epoch();
         let mut failures = 0_u32;
         loop {
             let before = self.health.errors();
-            version = self.round(version, &mut sink).await;
+            let now = self.epoch();
+            if now != epoch {
+                (version, epoch) = (None, now);
+            }
+            version = self.round(version, epoch, &mut sink).await;
             if self.health.errors() == before {
                 failures = 0;
             } else {
@@ -171,6 +181,7 @@ impl Feed {
     async fn round<T>(
         &self,
         version: Option<String>,
+        epoch: u64,
         sink: &mut impl FnMut(Change<T>),
     ) -> Option<String>
     where
@@ -193,7 +204,22 @@ impl Feed {
                     None
                 }
             },
-            Some(version) => self.watch(version, sink).await,
+            Some(version) => self.watch(version, epoch, sink).await,
+        }
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epochs.as_ref().map_or(0, |epochs| *epochs.borrow())
+    }
+
+    /// Waits until a list is asked for that is newer than this.
+    async fn outdated(&self, epoch: u64) {
+        let Some(mut epochs) = self.epochs.clone() else {
+            return std::future::pending().await;
+        };
+        if epochs.wait_for(|now| *now != epoch).await.is_err() {
+            // Nobody is there who could ask.
+            std::future::pending::<()>().await;
         }
     }
 
@@ -232,6 +258,7 @@ impl Feed {
     async fn watch<T>(
         &self,
         mut version: String,
+        epoch: u64,
         sink: &mut impl FnMut(Change<T>),
     ) -> Option<String>
     where
@@ -246,8 +273,13 @@ impl Feed {
         };
         self.health.works();
         let mut stream = std::pin::pin!(stream);
+        let mut outdated = std::pin::pin!(self.outdated(epoch));
         loop {
-            let next = match tokio::time::timeout(IDLE_LIMIT, stream.next()).await {
+            let next = tokio::select! {
+                () = &mut outdated => return None,
+                next = tokio::time::timeout(IDLE_LIMIT, stream.next()) => next,
+            };
+            let next = match next {
                 Err(_) => {
                     self.health
                         .failed(format!("watch: silent for {} s", IDLE_LIMIT.as_secs()));

@@ -33,6 +33,10 @@ impl Versioned for Slim {
     fn version(&self) -> &str {
         &self.metadata.resource_version
     }
+
+    fn namespace(&self) -> &str {
+        self.metadata.namespace.as_deref().unwrap_or_default()
+    }
 }
 
 /// Who refers to what.
@@ -78,8 +82,8 @@ impl Workloads {
 
     /// Rollouts that refer to this workload.
     fn of(&self, kind: WorkloadKind, workload: &Slim) -> Vec<Key> {
-        let namespace = workload.metadata.namespace.as_deref().unwrap_or_default();
-        let key = (kind, ObjectKey::new(namespace, &workload.metadata.name));
+        let key = ObjectKey::new(workload.namespace(), &workload.metadata.name);
+        let key = (kind, key);
         let references = self.lock();
         let rollouts = references.get(&key).into_iter().flatten();
         rollouts.cloned().map(Key::Rollout).collect()
@@ -120,6 +124,8 @@ impl Controller {
             page,
             metadata_only: true,
             absence: Absence::IsTrouble,
+            // What nobody refers to is kept nowhere.
+            epochs: None,
             health: Arc::new(Health::default()),
         };
         feed.follow(|change: Change<Slim>| match change {

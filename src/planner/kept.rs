@@ -12,7 +12,9 @@ use super::plan::{Event, KeptTemplate, NewReplicaSet};
 use super::revision::{self, Sets};
 use super::rollout::replica_set;
 use super::{origin, reasons, roles};
-use crate::api::{API_VERSION, CONFIG, CREATED, POD_HASH_LABEL, PodTemplate, TEMPLATE, WAS_STABLE};
+use crate::api::{
+    API_VERSION, CONFIG, CREATED, POD_HASH_LABEL, PodTemplate, TEMPLATE, TEMPLATE_ALSO, WAS_STABLE,
+};
 
 /// The stable ReplicaSet before an update, where there is one.
 fn stable(seen: &Observed) -> Option<&ReplicaSetSeen> {
@@ -147,20 +149,22 @@ pub(crate) fn restore(d: &mut Draft<'_>) -> bool {
         Some(value.as_str()?.to_owned())
     };
     let plain = PodTemplate::new(template.clone());
-    let digest = annotation(TEMPLATE).unwrap_or_else(|| revision::template_digest(&plain));
+    let known = annotation(TEMPLATE).unwrap_or_else(|| revision::template_digest(&plain));
+    let (digest, also) = revision::records(&known, revision::present(&known));
     let revision = kept.get("revision").and_then(Value::as_u64).unwrap_or(0);
     // One that was kept by an earlier release tells at least that it is not younger than this record.
     let kept_at = kept.pointer("/metadata/creationTimestamp");
     let created = annotation(CREATED).or_else(|| Some(kept_at?.as_str()?.to_owned()));
     let config = annotation(CONFIG).map(|record| (CONFIG, record));
     let records = config.into_iter().chain(created.map(|at| (CREATED, at)));
+    let records = records.chain(also.map(|also| (TEMPLATE_ALSO, also)));
     let records = records.chain([(WAS_STABLE, origin::YES.to_owned())]);
     let object = replica_set(d, (&name, &hash), (revision, &digest), template, records);
     d.create(NewReplicaSet {
         name: name.clone(),
         hash,
         revision,
-        template_digest: digest,
+        template_digest: known,
         object: Arc::new(object),
     });
     let text = format!("The stable ReplicaSet {name} was gone and is made again as it was kept");

@@ -219,11 +219,32 @@ pub(crate) fn running(rollout: &RolloutSeen, sets: &[ReplicaSetSeen]) -> Option<
     Some(digest.to_owned())
 }
 
-/// True when a recorded value of `serin.dev/template` names this digest. There are several, with
-/// commas between them, once the template came back as it is stored (an undo): it reads otherwise
-/// than the manifest that it was made from, and is the same.
+/// True when what is recorded of a ReplicaSet names this digest. There are several, with commas between
+/// them, once the template came back as it is stored (an undo): it reads otherwise than the manifest
+/// that it was made from, and is the same. The last one is as it reads now.
 pub(crate) fn bears(recorded: Option<&str>, digest: &str) -> bool {
     recorded.is_some_and(|all| all.split(',').any(|one| one == digest))
+}
+
+/// What is recorded in the two annotations of a ReplicaSet, as one text.
+pub(crate) fn recorded(template: Option<&str>, also: Option<&str>) -> Option<String> {
+    let template = template?.to_owned();
+    Some(match also {
+        Some(also) => format!("{also},{template}"),
+        None => template,
+    })
+}
+
+/// The two annotations that record this digest as the present one, beside those that were recorded.
+pub(crate) fn records(recorded: &str, present: &str) -> (String, Option<String>) {
+    let others: Vec<&str> = recorded.split(',').filter(|one| *one != present).collect();
+    let also = (!others.is_empty()).then(|| others.join(","));
+    (present.to_owned(), also)
+}
+
+/// The digest of the template as it reads now.
+pub(crate) fn present(recorded: &str) -> &str {
+    recorded.rsplit(',').next().unwrap_or_default()
 }
 
 /// An undo (ours, or that of the kubectl plugin) writes back what a ReplicaSet holds: the template
@@ -372,6 +393,24 @@ mod tests {
     }
 
     /// A format on disk: if this test fails, every running Rollout would be redeployed.
+    #[test]
+    fn digests_of_one_version_are_recorded_apart_and_read_together() {
+        assert_eq!(recorded(None, Some("v1:a")), None);
+        let one = recorded(Some("v1:a"), None).unwrap();
+        assert_eq!(records(&one, "v1:a"), ("v1:a".to_owned(), None));
+        let (template, also) = records(&one, "v1:b");
+        assert_eq!((template.as_str(), also.as_deref()), ("v1:b", Some("v1:a")));
+        let two = recorded(Some(&template), also.as_deref()).unwrap();
+        assert_eq!(present(&two), "v1:b");
+        assert!(bears(Some(&two), "v1:a") && bears(Some(&two), "v1:b"));
+        // The first one comes back; and what earlier builds of today wrote is read as well.
+        assert_eq!(
+            records(&two, "v1:a"),
+            ("v1:a".to_owned(), Some("v1:b".to_owned()))
+        );
+        assert_eq!(present("v1:a,v1:b"), "v1:b");
+    }
+
     #[test]
     fn the_hash_of_a_template_never_changes() {
         let template = json!({

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::api::{
     API_VERSION, CONFIG, COPIED, DECISION, DESIRED_REPLICAS, POD_HASH_LABEL, REVISION,
-    REVISION_HISTORY, TEMPLATE, WAS_STABLE,
+    REVISION_HISTORY, TEMPLATE, TEMPLATE_ALSO, WAS_STABLE,
 };
 
 /// Decides one turn. Total: trouble is a condition, an event or a note.
@@ -102,7 +102,10 @@ fn plan_on(seen: &Observed, counts_are_late: bool) -> Plan {
                 return refused(seen, &d);
             }
         }
-        Found::Known(canary) => found(&mut d, canary),
+        Found::Known(canary) => {
+            keep_template(&mut d, canary);
+            found(&mut d, canary);
+        }
         Found::Adopt(canary) => {
             adopt(&mut d, canary);
             found(&mut d, canary);
@@ -113,16 +116,35 @@ fn plan_on(seen: &Observed, counts_are_late: bool) -> Plan {
 
 /// Records the template on its ReplicaSet: beside what is on record where that is of ours.
 fn adopt(d: &mut Draft<'_>, canary: &ReplicaSetSeen) {
-    let digest = d.seen.rollout.template_digest.clone();
     if let Some(ours) = &canary.template_digest {
-        return d.annotate(canary, TEMPLATE, format!("{ours},{digest}"));
+        return record_template(d, canary, ours);
     }
-    d.annotate(canary, TEMPLATE, digest);
+    d.annotate(canary, TEMPLATE, d.seen.rollout.template_digest.clone());
     let text = format!(
         "ReplicaSet {} of another controller has this template; it goes on as it is",
         canary.name
     );
     d.event(Event::normal(reasons::RS_ADOPTED, text));
+}
+
+/// The template reads as another one of those on record: that is the present one from now on. Builds
+/// that know one digest alone find their ReplicaSet by it.
+fn keep_template(d: &mut Draft<'_>, canary: &ReplicaSetSeen) {
+    let wanted = &d.seen.rollout.template_digest;
+    let Some(ours) = &canary.template_digest else {
+        return;
+    };
+    if revision::bears(Some(ours), wanted) && revision::present(ours) != wanted {
+        record_template(d, canary, ours);
+    }
+}
+
+fn record_template(d: &mut Draft<'_>, canary: &ReplicaSetSeen, ours: &str) {
+    let (present, also) = revision::records(ours, &d.seen.rollout.template_digest);
+    d.annotate(canary, TEMPLATE, present);
+    if let Some(also) = also {
+        d.annotate(canary, TEMPLATE_ALSO, also);
+    }
 }
 
 /// What the spec refers to is not there or not ours: said, and looked at again.

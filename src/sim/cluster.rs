@@ -778,7 +778,9 @@ fn read_annotations(seen: &mut ReplicaSetSeen, annotations: &BTreeMap<String, St
     seen.revision_history = get(api::REVISION_HISTORY).cloned();
     seen.desired_replicas = get(api::DESIRED_REPLICAS).and_then(|text| text.parse().ok());
     seen.scale_down_deadline = get(api::SCALE_DOWN_DEADLINE).and_then(|text| text.parse().ok());
-    seen.template_digest = get(api::TEMPLATE).cloned();
+    let template = |key| get(key).map(String::as_str);
+    seen.template_digest =
+        revision::recorded(template(api::TEMPLATE), template(api::TEMPLATE_ALSO));
     seen.ephemeral = get(api::EPHEMERAL_METADATA).cloned();
     seen.injected = get(api::INJECTED).cloned();
     seen.copied = get(api::COPIED).cloned();

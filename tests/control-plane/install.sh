@@ -8,6 +8,8 @@
 #   Python, Java, Maven       by apt, where missing; only for the tests of what is shipped: `install.sh --delivery`
 #   Rust, a C compiler        by apt, where Debian's rustup is too young by rustup's own installer; alone with `install.sh --rust`
 #
+#   a C compiler, a libc and an emulator for another processor, by apt: `install.sh --cross aarch64`, for its image
+#
 #   SERIN_CACHE          where caches live, default .cache at the top of the repository (outside git)
 #   SERIN_PROMETHEUS     a Prometheus server to use in place of one from the path or from Debian
 #   KUBEBUILDER_ASSETS   a directory that has the control plane already: Go is not needed
@@ -148,6 +150,19 @@ fi
 if [ "${1:-}" = --rust ]; then
     need cc gcc
     need_rust
+    exit 0
+fi
+
+if [ "${1:-}" = --cross ]; then
+    cpu=$2
+    debian=$(echo "$cpu" | sed 's/x86_64/amd64/; s/aarch64/arm64/')
+    need "$cpu-linux-gnu-gcc" "gcc-$(echo "$cpu" | tr _ -)-linux-gnu"
+    if [ ! -f "/usr/$cpu-linux-gnu/lib/libc.a" ]; then
+        know_packages "a libc for $cpu" "libc6-dev-$debian-cross"
+        say "installing Debian's libc6-dev-$debian-cross"
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "libc6-dev-$debian-cross" >/dev/null
+    fi
+    need "qemu-$cpu-static" qemu-user-static
     exit 0
 fi
 

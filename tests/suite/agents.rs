@@ -15,11 +15,11 @@ use crate::deploy::{documents, path};
 
 const ENVIRONMENTS: [&str; 3] = ["dev", "staging", "prod"];
 
-fn overlay(environment: &str) -> PathBuf {
+pub(crate) fn overlay(environment: &str) -> PathBuf {
     path("examples/agents/overlays").join(environment)
 }
 
-fn images(all: &[Value]) -> BTreeSet<String> {
+pub(crate) fn images(all: &[Value]) -> BTreeSet<String> {
     let rollouts = all.iter().filter(|o| o["kind"] == "Rollout");
     let image = |o: &Value| {
         o["spec"]["template"]["spec"]["containers"][0]["image"]
@@ -31,7 +31,7 @@ fn images(all: &[Value]) -> BTreeSet<String> {
 }
 
 /// What a pipeline does once it has scanned an image.
-fn know(plane: &ControlPlane, image: &str) {
+pub(crate) fn know(plane: &ControlPlane, image: &str) {
     let key = format!("sha256.{}", image.split("@sha256:").nth(1).unwrap());
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {key: "agent"},
         "metadata": {"name": "serin-known-images", "namespace": "serin-system"}});

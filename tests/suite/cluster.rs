@@ -37,7 +37,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Cluster {
     /// The control plane, with crds/ applied; the user `serin` may do everything on it.
     pub(crate) plane: ControlPlane,
-    _node: Node,
+    _node: Option<Node>,
 }
 
 /// The shared cluster, started by the first test that asks. None where `SERIN_APISERVER` is not set: such tests do
@@ -73,6 +73,15 @@ pub(crate) fn dir() -> &'static Path {
     DIR.get_or_init(|| scratch(Path::new(env!("CARGO_TARGET_TMPDIR")), "suite").unwrap())
 }
 
+/// A control plane beside the shared one, with or without a node. It ends with this process.
+pub(crate) fn apart(name: &str, options: Options, has_node: bool) -> &'static Cluster {
+    let folder = dir().join(name);
+    let plane = ControlPlane::start_with(&folder.join("plane"), options).unwrap();
+    let node =
+        has_node.then(|| Node::start(&folder, &plane, &format!("{name}-node"), &[]).unwrap());
+    Box::leak(Box::new(Cluster { plane, _node: node }))
+}
+
 fn start() -> std::io::Result<Cluster> {
     let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
     let options = Options {
@@ -92,7 +101,10 @@ fn start() -> std::io::Result<Cluster> {
         "node-1",
         &["--agent-env", "AGENT_SELF_LOAD=5"],
     )?;
-    Ok(Cluster { plane, _node: node })
+    Ok(Cluster {
+        plane,
+        _node: Some(node),
+    })
 }
 
 /// A Prometheus for all tests that only ask it; one that is to be killed is started by its test.

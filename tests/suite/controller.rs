@@ -1,7 +1,7 @@
 //! The controller under test: the real binary as a process, and what it writes as a history. Needs
 //! `SERIN_APISERVER`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -27,11 +27,15 @@ pub(crate) async fn space(name: &str) -> Option<Space> {
     Some(cluster.space(name).await)
 }
 
+/// The program under test.
+const OURS: &str = env!("CARGO_BIN_EXE_serin");
+
 /// A running controller. Dropping it kills it.
 pub(crate) struct Serin {
     pub(crate) process: Process,
     pub(crate) health: u16,
     pub(crate) metrics: u16,
+    program: PathBuf,
     command: Vec<String>,
     env: Vec<(String, String)>,
     log: PathBuf,
@@ -48,16 +52,28 @@ impl Serin {
         let plane = &cluster::shared().unwrap().plane;
         let alone = ["--leader-elect=false", "--namespace", &space.namespace];
         let flags = [&alone, flags].concat();
-        Self::start_process(plane, &plane.serin, &space.namespace, &flags, env)
+        let ours = Path::new(OURS);
+        Self::start_process((ours, plane), &plane.serin, &space.namespace, &flags, env)
     }
 
     /// Starts a controller with just these flags.
     pub(crate) fn start_on(plane: &ControlPlane, user: &User, name: &str, flags: &[&str]) -> Self {
-        Self::start_process(plane, user, name, flags, &[])
+        Self::start_program(Path::new(OURS), plane, user, name, flags)
+    }
+
+    /// Another build of it, with just these flags.
+    pub(crate) fn start_program(
+        program: &Path,
+        plane: &ControlPlane,
+        user: &User,
+        name: &str,
+        flags: &[&str],
+    ) -> Self {
+        Self::start_process((program, plane), user, name, flags, &[])
     }
 
     fn start_process(
-        plane: &ControlPlane,
+        (program, plane): (&Path, &ControlPlane),
         user: &User,
         name: &str,
         flags: &[&str],
@@ -77,11 +93,12 @@ impl Serin {
         let pairs = env.iter();
         let pairs = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let env: Vec<(String, String)> = pairs.collect();
-        let process = spawn(&command, &env, &log);
+        let process = spawn(program, &command, &env, &log);
         Self {
             process,
             health,
             metrics,
+            program: program.to_owned(),
             command,
             env,
             log,
@@ -91,7 +108,7 @@ impl Serin {
     /// SIGKILL, and the same again.
     pub(crate) fn kill_and_restart(&mut self) {
         self.process.kill();
-        self.process = spawn(&self.command, &self.env, &self.log);
+        self.process = spawn(&self.program, &self.command, &self.env, &self.log);
     }
 
     /// Waits until it says that it is ready.
@@ -110,8 +127,8 @@ impl Serin {
     }
 }
 
-fn spawn(command: &[String], env: &[(String, String)], log: &std::path::Path) -> Process {
-    let mut serin = Command::new(env!("CARGO_BIN_EXE_serin"));
+fn spawn(program: &Path, command: &[String], env: &[(String, String)], log: &Path) -> Process {
+    let mut serin = Command::new(program);
     serin.args(command).env_remove("KUBECONFIG");
     serin.envs(env.iter().cloned());
     Process::start("serin", &serin, log).unwrap()

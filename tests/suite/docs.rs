@@ -26,7 +26,14 @@ const DOCS: &[&str] = &[
     "docs/analysis.md",
     "docs/experiments.md",
     "docs/differences.md",
+    "docs/backtest.md",
+    "docs/performance.md",
+    "docs/security/osps.md",
+    "deploy/policies/README.md",
+    "examples/agents/README.md",
+    "ARCHITECTURE.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
 ];
 
 fn root() -> &'static Path {
@@ -56,6 +63,28 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
         }
     }
     found
+}
+
+#[test]
+fn every_document_is_looked_at() {
+    let mut missing = vec![];
+    let mut folders = vec![
+        root().join("docs"),
+        root().join("deploy"),
+        root().join("examples"),
+    ];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root()).unwrap().display().to_string();
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with(".md") && !DOCS.contains(&name.as_str()) {
+                missing.push(name);
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not in DOCS: {missing:?}");
 }
 
 fn scratch(name: &str) -> PathBuf {

@@ -9,7 +9,7 @@ use crate::cluster::{self, Space};
 use crate::controller::{History, Serin, at, phase, space};
 
 /// An agent whose gate looks every 2 s at the last 20 s; more settings of the gate in `more`.
-fn agent(tag: &str, more: Value, steps: Value) -> String {
+pub(crate) fn agent(tag: &str, more: Value, steps: Value) -> String {
     let mut slos = json!({
         "interval": "2s", "window": "20s", "scrapeInterval": "1s", "minSamples": 10,
         "startingStep": 1, "failureLimit": 1,

@@ -105,3 +105,57 @@ async fn status_says_why_it_cannot_tell() {
         "{said}"
     );
 }
+
+/// The release checklist of a namespace as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_checklist_reads_a_namespace_and_its_history() {
+    let Some(space) = space("checked").await else {
+        return;
+    };
+    let admin = &cluster::shared().unwrap().plane.admin;
+    let check = |more: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_serin"))
+            .args(["check", "--output=json", "--kubeconfig"])
+            .arg(&admin.kubeconfig)
+            .args(more)
+            .output();
+        ended(&output.unwrap())
+    };
+    let _serin = Serin::start(&space, &[]);
+    let on = |tag: &'static str| {
+        move |r: Option<&serin::api::Rollout>| {
+            let text = r.and_then(|r| serde_json::to_string(&r.spec.template).ok());
+            let is_out = r.and_then(|r| r.status.as_ref());
+            let is_out = is_out.is_some_and(|s| s.stable_rs == s.current_pod_hash);
+            phase("Healthy")(r) && is_out && text.is_some_and(|t| t.contains(tag))
+        }
+    };
+    for (tag, image) in [("1", "web:1"), ("2", "web:2")] {
+        space.apply(&web(tag, 1, "{}"));
+        space.reaches("web", "it is out", on(image)).await;
+    }
+    space.command("web", "undo", "true");
+    space.reaches("web", "it is back", on("web:1")).await;
+    let (code, said, trouble) = check(&["--namespace", &space.namespace]);
+    assert_eq!(code, 1, "{said}{trouble}");
+    let told: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let line = |id: &str| {
+        let mut lines = told["lines"].as_array().unwrap().iter();
+        lines.find(|line| line["id"] == id).unwrap().to_string()
+    };
+    let web = format!("Rollout {}/web", space.namespace);
+    assert!(line("pods-hardened").contains(&web), "{said}");
+    assert!(
+        line("policies-active").contains("does not enforce"),
+        "{said}"
+    );
+    assert!(
+        line("rollback-tested").contains("went back to web-"),
+        "{said}"
+    );
+    let (code, _, said) = check(&["--namespace=no-such-place"]);
+    assert!(
+        code == 2 && said.contains("there is no namespace no-such-place"),
+        "{said}"
+    );
+}

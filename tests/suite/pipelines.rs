@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use crate::agents::{images, know, overlay};
 use crate::bench::control_plane::ControlPlane;
 use crate::bench::programs;
 use crate::cluster;
-use crate::delivery::{plane, succeeded};
-use crate::deploy::path;
+use crate::delivery::{kustomize, plane, succeeded};
+use crate::deploy::{documents, path};
 
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = fs::read_dir(path(folder))
@@ -223,6 +225,90 @@ fn the_compose_file_uses_files_that_exist() {
     }
 }
 
+/// A program that is kubectl with the admin's kubeconfig, as a pipeline has it.
+fn kubectl_as_admin(plane: &ControlPlane) -> PathBuf {
+    static WRITTEN: OnceLock<PathBuf> = OnceLock::new();
+    let write = || {
+        let wrapper = cluster::dir().join("kubectl-as-admin");
+        let program = plane.kubectl().get_program().to_string_lossy().into_owned();
+        let script = format!(
+            "#!/bin/sh\nexec {program} --kubeconfig {} \"$@\"\n",
+            plane.admin.kubeconfig.display()
+        );
+        fs::write(&wrapper, script).unwrap();
+        let mut chmod = Command::new("chmod");
+        succeeded(&chmod.arg("+x").arg(&wrapper).output().unwrap());
+        wrapper
+    };
+    WRITTEN.get_or_init(write).clone()
+}
+
+#[tokio::test]
+async fn the_deploy_step_ships_one_digest_and_puts_it_on_the_list() {
+    let Some(plane) = plane() else {
+        return;
+    };
+    let kubectl = |args: &[&str]| succeeded(&plane.kubectl().args(args).output().unwrap());
+    // The step writes the digest into the overlay: into a copy here.
+    let agents = cluster::dir().join("shipped");
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(path("examples/agents"))
+        .arg(&agents)
+        .output();
+    succeeded(&copied.unwrap());
+    // What was shipped before is on the list.
+    for image in images(&documents(&kustomize(plane, &overlay("staging")))) {
+        know(plane, &image);
+    }
+    let ship = |image: &str| {
+        Command::new(path("examples/pipelines/scripts/deploy.sh"))
+            .args(["staging", "security-agent", image])
+            .env("AGENTS", &agents)
+            .env("OUT", cluster::dir().join("shipped-out"))
+            .env("SERIN", env!("CARGO_BIN_EXE_serin"))
+            .env("KUBECTL", kubectl_as_admin(plane))
+            .output()
+            .unwrap()
+    };
+    let name = "registry.example.com/ai-agents/security-agent";
+    let tagged = ship(&format!("{name}:1.0.0"));
+    assert_eq!(tagged.status.code(), Some(2), "a tag is not shipped");
+    let digest = "7".repeat(64);
+    // Where the policies act, the API server learns of the list a moment later.
+    let printed = cluster::until("it is shipped", || {
+        let output = ship(&format!("{name}@sha256:{digest}"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        let is_early = said.contains("serin-known-images");
+        (output.status.success() || !is_early).then(|| succeeded(&output))
+    })
+    .await;
+    assert!(
+        printed.contains("as expected: "),
+        "it is rehearsed: {printed}"
+    );
+    let image = "jsonpath={.spec.template.spec.containers[0].image}";
+    let space = "--namespace=ai-agents-staging";
+    let shipped = kubectl(&["get", "rollout", "security-agent", space, "-o", image]);
+    assert_eq!(shipped, format!("{name}@sha256:{digest}"));
+    let other = kubectl(&["get", "rollout", "ai-agent", space, "-o", image]);
+    assert!(
+        !other.contains(&digest),
+        "only the one that was named: {other}"
+    );
+    let list = kubectl(&[
+        "get",
+        "configmap",
+        "serin-known-images",
+        "--namespace=serin-system",
+        "-o",
+        "json",
+    ]);
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let entry = list["data"][format!("sha256.{digest}")].as_str().unwrap();
+    assert!(entry.starts_with("security-agent "), "{entry}");
+}
+
 /// A Rollout as the gate sees it: the status is what a controller would have written.
 fn with_status(plane: &ControlPlane, status: &str) {
     let rollout = r#"{"apiVersion":"argoproj.io/v1alpha1","kind":"Rollout","metadata":{"name":"gated","namespace":"default"},
@@ -247,20 +333,7 @@ fn the_gate_tells_out_from_taken_back_from_waiting() {
     let Some(plane) = plane() else {
         return;
     };
-    let wrapper = cluster::dir().join("kubectl-as-admin");
-    let program = plane.kubectl().get_program().to_string_lossy().into_owned();
-    let script = format!(
-        "#!/bin/sh\nexec {program} --kubeconfig {} \"$@\"\n",
-        plane.admin.kubeconfig.display()
-    );
-    fs::write(&wrapper, script).unwrap();
-    succeeded(
-        &Command::new("chmod")
-            .arg("+x")
-            .arg(&wrapper)
-            .output()
-            .unwrap(),
-    );
+    let wrapper = kubectl_as_admin(plane);
     let run = |script: &str, args: &[&str]| -> Output {
         let mut command = Command::new(path("examples/pipelines/scripts").join(script));
         command

@@ -144,6 +144,24 @@ pub(super) fn encode_controller(
     for (name, health) in &sources.feeds {
         write_counter(&mut errors, &vec![("kind", *name)], health.errors())?;
     }
+    let (rollouts, sets, runs) = sources.index.sizes();
+    let kinds = [
+        ("rollouts", rollouts),
+        ("replicasets", sets),
+        ("analysisruns", runs),
+    ];
+    let known = kinds.into_iter().map(|(kind, count)| {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        (vec![("kind", kind)], f64::from(count))
+    });
+    gauges(
+        e,
+        (
+            "serin_objects",
+            "Objects in memory: with shards, those of the shards held.",
+        ),
+        known,
+    )?;
     let mut dropped = e.encode_descriptor(
         "serin_events_dropped",
         "Events that were not written.",

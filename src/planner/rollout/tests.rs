@@ -282,7 +282,10 @@ impl World {
                     rs.replicas = n;
                 }
                 if let Some(Some(digest)) = patch.annotations.get(TEMPLATE) {
-                    rs.template_digest = Some(digest.clone());
+                    // Earlier builds take it for one digest.
+                    assert!(!digest.contains(','), "{digest}");
+                    let also = patch.annotations.get(TEMPLATE_ALSO).cloned().flatten();
+                    rs.template_digest = revision::recorded(Some(digest), also.as_deref());
                 }
                 if let Some(Some(n)) = patch.annotations.get(REVISION) {
                     rs.revision = n.parse().unwrap();
