@@ -44,7 +44,7 @@ wire! {
         pub analyze_first_deployment: Option<bool>,
         /// Whatever waits for a person (the pause before the switch, a run without a verdict, a failure
         /// with onFailure: Pause) aborts when nobody has answered for so long, such as 1h.
-        #[schemars(schema_with = "super::schema::duration_text")]
+        #[schemars(schema_with = "super::schema::duration")]
         pub answer_within: Option<String>,
     }
 }

@@ -68,11 +68,11 @@ wire! {
         pub analyze_first_deployment: Option<bool>,
         /// Whatever waits for a person (a pause step without a duration, a run without a verdict, a
         /// failure with onFailure: Pause) aborts when nobody has answered for so long, such as 1h.
-        #[schemars(schema_with = "super::schema::duration_text")]
+        #[schemars(schema_with = "super::schema::duration")]
         pub answer_within: Option<String>,
         /// After an abort as many pods of the new version as maxSurge allows stay for so long, such as
         /// 10m, so that retry=step finds them. Needs stableService; without a router.
-        #[schemars(schema_with = "super::schema::duration_text")]
+        #[schemars(schema_with = "super::schema::duration")]
         pub keep_canary_for: Option<String>,
     }
 
@@ -83,7 +83,7 @@ wire! {
         #[schemars(range(min = 1, max = 100))]
         pub by: i64,
         /// Time between two steps down, such as 30s.
-        #[schemars(schema_with = "super::schema::duration_text")]
+        #[schemars(schema_with = "super::schema::duration")]
         pub every: Option<String>,
     }
 
@@ -142,7 +142,7 @@ wire! {
         #[schemars(range(min = 1, max = 100))]
         pub by: Option<i64>,
         /// How long each weight is kept, such as 2m.
-        #[schemars(schema_with = "super::schema::duration_text")]
+        #[schemars(schema_with = "super::schema::step_duration")]
         pub every: Option<String>,
         /// linear (default) adds, exponential multiplies.
         #[schemars(extend("enum" = ["linear", "exponential"]))]
@@ -158,7 +158,7 @@ wire! {
         /// How long: seconds as a number, or a text such as 30s, 5m or 1h30m. Absent: until promoted.
         pub duration: Option<IntOrString>,
         /// Without a duration: abort when nobody has promoted for so long, such as 1h.
-        #[schemars(schema_with = "super::schema::duration_text")]
+        #[schemars(schema_with = "super::schema::step_duration")]
         pub timeout: Option<String>,
     }
 

@@ -307,7 +307,9 @@ impl Controller {
         if held.due <= now {
             return None;
         }
-        plan.effects.retain(|effect| !is_status(effect));
+        // What comes after a status rests on it.
+        let at = plan.effects.iter().position(is_status);
+        plan.effects.truncate(at.unwrap_or(plan.effects.len()));
         if plan.effects.is_empty() {
             // They are told when what they tell is written.
             plan.events.clear();

@@ -9,11 +9,10 @@ use serde_json::Value;
 use super::cursor;
 use super::draft::{Draft, whole_seconds};
 use super::freeze;
-use super::observed::Observed;
 use super::plan::Event;
 use super::reasons;
 use super::revision::{self, Found, Sets};
-use super::{failure, first, resume, undo};
+use super::{failure, first, lost, resume, undo};
 use crate::api::{
     ABORT, LAST_COMMAND, OVERRIDE_FREEZE, PAUSE, PROMOTE, RESTART, RESUME, RETRY, RolloutStatus,
     UNDO,
@@ -224,7 +223,7 @@ fn judge_pause(d: &mut Draft<'_>, pause: bool) -> Judgement {
 fn judge_promote(d: &mut Draft<'_>, value: &str) -> Judgement {
     let refuse = |why: &str| Judgement::Refuse(why.to_owned());
     // Meant for the version before or for this one? Nobody can tell, and this one has had no gate yet.
-    if !is_on_record(d.seen) {
+    if !is_on_record(d) {
         return refuse(
             "the pod template has changed with it or just before, and a promotion is for an update that is under way: give it again when this one is",
         );
@@ -270,18 +269,19 @@ fn judge_promote(d: &mut Draft<'_>, value: &str) -> Judgement {
 /// is not the one on record yet, an override and an abort are about the new one.
 fn may_be_taken(d: &Draft<'_>, key: &str) -> bool {
     match key {
-        OVERRIDE_FREEZE => is_updating(d) && is_on_record(d.seen),
-        ABORT => is_on_record(d.seen),
+        OVERRIDE_FREEZE => is_updating(d) && is_on_record(d),
+        ABORT => is_on_record(d),
         _ => true,
     }
 }
 
-/// The version in spec is the one that the status speaks of.
-fn is_on_record(seen: &Observed) -> bool {
-    let current = seen.rollout.status.current_pod_hash.as_deref();
-    match revision::find(seen) {
+/// The version in spec is the one that the status speaks of; also where somebody has deleted its
+/// ReplicaSet a moment ago, and it is made again.
+fn is_on_record(d: &Draft<'_>) -> bool {
+    let current = d.read().current_pod_hash.as_deref();
+    match revision::find(d.seen) {
         Found::Known(set) | Found::Adopt(set) => current == Some(set.hash.as_str()),
-        Found::Missing => false,
+        Found::Missing => lost::is_again(d, &lost::hash(d.seen)),
         Found::Ask(_) | Found::Hold(_) => true,
     }
 }

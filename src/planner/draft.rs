@@ -50,6 +50,7 @@ pub(crate) struct Draft<'a> {
     /// Spec fields of the Rollout to set.
     pub(crate) spec_patch: Map<String, Value>,
     kept: Option<KeptTemplate>,
+    dropped: Option<Owned<String>>,
     configs: Vec<NewConfig>,
     creates: Vec<NewReplicaSet>,
     patches: BTreeMap<String, (ReplicaSetPatch, Direction)>,
@@ -96,6 +97,7 @@ impl<'a> Draft<'a> {
             annotations: BTreeMap::new(),
             spec_patch: Map::new(),
             kept: None,
+            dropped: None,
             configs: vec![],
             creates: vec![],
             patches: BTreeMap::new(),
@@ -145,11 +147,10 @@ impl<'a> Draft<'a> {
         self.kept = Some(kept);
     }
 
-    /// Lets go of a template that was kept.
+    /// Lets go of a template that was kept, once it is on record that another version is stable.
     pub(crate) fn drop_template(&mut self, name: String) {
         let owner = self.seen.rollout.uid.clone();
-        let owned = Owned { what: name, owner };
-        self.deletes.push(Write::DropTemplate(owned));
+        self.dropped = Some(Owned { what: name, owner });
     }
 
     /// Makes a copy of a ConfigMap or Secret.
@@ -349,7 +350,8 @@ impl<'a> Draft<'a> {
     /// Puts everything in order. What adds capacity comes before what takes it away, and the status
     /// comes last, so that a crash anywhere leaves at least the capacity there was and a status
     /// that promises nothing which was not written: take command → create → scale up → annotate →
-    /// make runs → switch Services → scale down → evict → end runs → delete → status.
+    /// make runs → switch Services → scale down → evict → end runs → delete → status. Only what nobody
+    /// needs once that status is on record goes after it: before, it would be missed.
     pub(crate) fn finish(mut self) -> Plan {
         let decision = self.decision();
         let mut effects = vec![];
@@ -414,12 +416,12 @@ impl<'a> Draft<'a> {
         let evictions = std::mem::take(&mut self.evictions);
         effects.extend(evictions.into_iter().map(|w| effect(w, true)));
         effects.extend(ends.into_iter().map(|(_, write)| effect(write, false)));
-        effects.extend(std::mem::take(&mut self.deletes).into_iter().map(|w| {
-            // What is only kept for later carries no capacity.
-            let is_record = matches!(w, Write::DropTemplate(_));
-            effect(w, !is_record)
-        }));
+        let deletes = std::mem::take(&mut self.deletes);
+        effects.extend(deletes.into_iter().map(|w| effect(w, true)));
         let urgent = self.push_status(&mut effects);
+        // What is only kept for later carries no capacity.
+        let dropped = self.dropped.take().map(Write::DropTemplate);
+        effects.extend(dropped.map(|w| effect(w, false)));
         Plan {
             effects,
             status: self.next,

@@ -1,13 +1,30 @@
 //! Somebody deleted the ReplicaSet of the update that is under way: it is made again, and the update
 //! stands where it stood. An aborted one stays aborted; what was measured of pods that are gone is
-//! measured anew.
+//! measured anew. What is only made again waits for nothing that an update must have.
 
 use super::config;
 use super::cursor;
 use super::draft::Draft;
+use super::observed::Observed;
 use super::plan::Event;
 use super::reasons;
 use super::resume;
+use super::revision;
+use super::status;
+
+/// True when the ReplicaSet that is missing was there: of the version on record, or of the stable one.
+pub(crate) fn was_there(d: &Draft<'_>) -> bool {
+    let read = d.read();
+    let hash = Some(hash(d.seen));
+    hash == read.stable_rs || hash == read.current_pod_hash || nothing_changed(d)
+}
+
+/// The hash that the ReplicaSet of the template in spec gets.
+pub(crate) fn hash(seen: &Observed) -> String {
+    let rollout = &seen.rollout;
+    let collisions = rollout.status.collision_count.unwrap_or(0);
+    revision::pod_hash(&rollout.template_digest, collisions)
+}
 
 /// True when the ReplicaSet that is made is the one of the update on record, with the same steps.
 pub(crate) fn is_again(d: &Draft<'_>, hash: &str) -> bool {
@@ -21,10 +38,11 @@ pub(crate) fn is_again(d: &Draft<'_>, hash: &str) -> bool {
 }
 
 /// Nothing of the spec has changed since it was last looked at: the template is the one on record,
-/// whatever hash another controller gave it.
+/// whatever hash another controller gave it. Of a spec that could not be used nothing is on record.
 pub(crate) fn nothing_changed(d: &Draft<'_>) -> bool {
     let generation = d.seen.rollout.generation.to_string();
     d.read().current_pod_hash.is_some()
+        && status::condition(d.read(), reasons::INVALID_SPEC).is_none()
         && d.read().observed_generation == Some(generation)
         && d.spec.workload.is_none()
         && !config::is_tracked(&d.seen.rollout)

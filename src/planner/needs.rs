@@ -32,6 +32,7 @@ pub fn needs(seen: &Observed) -> Vec<Need> {
         Found::Missing => {
             asks.extend([Need::Fresh, Need::Template]);
             asks.extend(kept::needs_before_update(seen));
+            asks.extend(runs::needs_before_update(seen));
             return unanswered(seen, asks);
         }
         Found::Known(canary) | Found::Adopt(canary) => canary,

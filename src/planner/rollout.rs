@@ -17,8 +17,8 @@ use super::reasons;
 use super::revision::{self, Found, Sets};
 use super::spec::Strategy;
 use super::{
-    blue_green, canary, config, fast_track, kept, lost, origin, restart, roles, services, status,
-    workload,
+    blue_green, canary, config, fast_track, kept, lost, origin, restart, roles, runs, services,
+    status, workload,
 };
 use crate::api::{
     API_VERSION, CONFIG, COPIED, DECISION, DESIRED_REPLICAS, POD_HASH_LABEL, REVISION,
@@ -94,11 +94,17 @@ fn plan_on(seen: &Observed, counts_are_late: bool) -> Plan {
     match revision::find(seen) {
         Found::Ask(_) => {}
         Found::Hold(why) => status::hold(&mut d, &why),
-        // Nothing begins for a spec that leads nowhere.
-        Found::Missing if !d.faults.is_empty() => return refused(seen, &d),
         Found::Missing => {
-            create(&mut d);
-            if !d.faults.is_empty() {
+            // Nothing begins for a spec that leads nowhere; what was there is made again all the same.
+            let begins = !lost::was_there(&d);
+            if begins {
+                runs::check_all(&mut d);
+            }
+            let known = d.faults.len();
+            if known == 0 || !begins {
+                create(&mut d);
+            }
+            if d.faults.len() > known || (begins && known > 0) {
                 return refused(seen, &d);
             }
         }
@@ -269,7 +275,7 @@ fn default_replicas(d: &mut Draft<'_>) {
 fn create(d: &mut Draft<'_>) {
     let seen = d.seen;
     let collisions = d.read().collision_count.unwrap_or(0);
-    let hash = revision::pod_hash(&seen.rollout.template_digest, collisions);
+    let hash = lost::hash(seen);
     let name = revision::replica_set_name(&seen.rollout.name, &hash);
     let ours = seen.replica_sets.iter().find(|rs| rs.name == name);
     if ours.is_some_and(|rs| rs.is_deleting) {

@@ -308,12 +308,25 @@ pub(crate) fn needs(seen: &Observed, sets: &Sets<'_>) -> Vec<Need> {
         .filter_map(|w| w.analysis)
         .collect();
     if is_about_to_begin(seen, sets) {
-        analyses.extend(
-            references(spec)
-                .into_iter()
-                .map(|(_, analysis, _)| analysis),
-        );
+        analyses.extend(all_of(spec));
     }
+    needs_of(seen, analyses)
+}
+
+/// The same before anything of a version is made: all that the spec names.
+pub(crate) fn needs_before_update(seen: &Observed) -> Vec<Need> {
+    let Ok(spec) = &seen.rollout.spec else {
+        return vec![];
+    };
+    needs_of(seen, all_of(spec).collect())
+}
+
+fn all_of(spec: &Spec) -> impl Iterator<Item = &RolloutAnalysis> {
+    let all = references(spec).into_iter();
+    all.map(|(_, analysis, _)| analysis)
+}
+
+fn needs_of(seen: &Observed, analyses: Vec<&RolloutAnalysis>) -> Vec<Need> {
     let mut needs = vec![];
     for analysis in analyses {
         let found = closure(seen, analysis);
@@ -445,12 +458,16 @@ fn holds_first(d: &Draft<'_>, want: &Wanted<'_>) -> bool {
     phase(run) == "Successful" || (is_endless && metrics > 0 && right >= metrics)
 }
 
-/// Faults of the templates that the spec names, before anything is started (L29): an update, or the
+/// Faults of the templates that the spec names, while nothing is started (L29): an update, or the
 /// very first version.
 pub(crate) fn check_references(d: &mut Draft<'_>, sets: &Sets<'_>) {
-    if !is_about_to_begin(d.seen, sets) {
-        return;
+    if is_about_to_begin(d.seen, sets) {
+        check_all(d);
     }
+}
+
+/// The same before a version has so much as a ReplicaSet.
+pub(crate) fn check_all(d: &mut Draft<'_>) {
     let spec = d.spec;
     for (path, analysis, is_step) in references(spec) {
         let found = closure(d.seen, analysis);
@@ -474,9 +491,23 @@ pub(crate) fn check_references(d: &mut Draft<'_>, sets: &Sets<'_>) {
                 .extend(told.map(|m| Fault::invalid(&path, "{…}", m)));
         }
     }
+    let unasked = without_prometheus(d);
+    d.faults.extend(unasked);
     if !d.faults.is_empty() {
         d.wake.at(after(d.now(), 20));
     }
+}
+
+/// Objectives, and nobody to ask about them.
+fn without_prometheus(d: &Draft<'_>) -> Option<Fault> {
+    let spec = d.spec.slos()?;
+    let is_known = spec.prometheus.is_some() || d.seen.default_prometheus.is_some();
+    (!is_known).then(|| {
+        Fault::required(
+            &format!("{}.slos.prometheus", d.spec.strategy_path()),
+            "name the Prometheus to ask, or start the controller with --prometheus",
+        )
+    })
 }
 
 fn template_faults(path: &str, found: &template::Closure, is_step: bool) -> Vec<Fault> {
@@ -739,11 +770,8 @@ fn build_gate(
     let Some(spec) = d.spec.slos() else {
         return Err(vec![]);
     };
-    if spec.prometheus.is_none() && d.seen.default_prometheus.is_none() {
-        return Err(vec![Fault::required(
-            &format!("{}.slos.prometheus", d.spec.strategy_path()),
-            "name the Prometheus to ask, or start the controller with --prometheus",
-        )]);
+    if let Some(fault) = without_prometheus(d) {
+        return Err(vec![fault]);
     }
     let rollout = &d.seen.rollout;
     let context = SloContext {

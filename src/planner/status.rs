@@ -19,6 +19,10 @@ use crate::api::status::RolloutCondition;
 
 mod phase;
 mod progressing;
+mod unmade;
+
+pub(crate) use progressing::BESIDE;
+pub(crate) use unmade::unmade;
 
 /// Fills in everything that follows from what was seen and from what this turn decided.
 pub(crate) fn compute(d: &mut Draft<'_>, sets: &Sets<'_>) {
@@ -27,7 +31,7 @@ pub(crate) fn compute(d: &mut Draft<'_>, sets: &Sets<'_>) {
     d.next.observed_generation = Some(d.seen.rollout.generation.to_string());
     let now = command::stamp(d);
     references(d, &now);
-    available(d, &now);
+    available(&mut d.next, d.spec.replicas, &now);
     progressing::update(d, sets);
     let revision = super::revision::revision_of(d.seen, Some(sets.canary));
     completed(d, revision, &now);
@@ -80,15 +84,15 @@ fn counts(d: &mut Draft<'_>, sets: &Sets<'_>) {
     }
 }
 
-fn available(d: &mut Draft<'_>, now: &Time) {
-    let is = d.next.available_replicas.unwrap_or(0) >= i64::from(d.spec.replicas);
+fn available(next: &mut RolloutStatus, replicas: u32, now: &Time) {
+    let is = next.available_replicas.unwrap_or(0) >= i64::from(replicas);
     let (status, message) = if is {
         ("True", "Rollout has minimum availability")
     } else {
         ("False", "Rollout does not have minimum availability")
     };
     set_condition(
-        &mut d.next,
+        next,
         reasons::AVAILABLE,
         status,
         reasons::AVAILABLE_REASON,
@@ -360,10 +364,12 @@ fn step_text(at: usize, steps: usize) -> Option<String> {
 pub(crate) fn started(d: &mut Draft<'_>, revision: u64) {
     d.next.observed_generation = Some(d.seen.rollout.generation.to_string());
     let now = command::stamp(d);
-    remove_condition(&mut d.next.conditions, reasons::INVALID_SPEC);
+    if d.faults.is_empty() {
+        remove_condition(&mut d.next.conditions, reasons::INVALID_SPEC);
+    }
     completed(d, revision, &now);
     paused(d, &now);
-    healthy_lost(d, &now);
+    healthy_lost(&mut d.next, &now);
     d.next.updated_replicas = Some(0);
     d.next.phase = Some(reasons::PHASE_PROGRESSING.to_owned());
     d.next.message = Some("more replicas need to be updated".to_owned());
@@ -375,10 +381,10 @@ pub(crate) fn started(d: &mut Draft<'_>, revision: u64) {
     serin.weight = Some(0);
 }
 
-fn healthy_lost(d: &mut Draft<'_>, now: &Time) {
-    if condition(&d.next, reasons::HEALTHY).is_some() {
+fn healthy_lost(next: &mut RolloutStatus, now: &Time) {
+    if condition(next, reasons::HEALTHY).is_some() {
         set_condition(
-            &mut d.next,
+            next,
             reasons::HEALTHY,
             "False",
             reasons::ROLLOUT_HEALTHY,
@@ -393,9 +399,9 @@ fn healthy_lost(d: &mut Draft<'_>, now: &Time) {
 pub(crate) fn invalid(seen: &Observed, faults: &[Fault]) -> Plan {
     let mut next = (*seen.rollout.status).clone();
     let mut message = invalid_message(&seen.rollout.name, faults);
-    // Nothing is done with a spec that cannot be read, and whoever commands shall know it.
+    // Nothing is done with a spec that cannot be used, and whoever commands shall know it.
     let waiting = command::waiting(&seen.rollout.annotations);
-    if seen.rollout.spec.is_err() && !waiting.is_empty() {
+    if !waiting.is_empty() {
         let waiting = waiting.join(", ");
         message.push_str(&format!("; {waiting} waits until the spec is valid"));
     }

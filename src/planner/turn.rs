@@ -7,7 +7,7 @@ use super::draft::whole_seconds;
 use super::observed::{Need, Observed};
 use super::plan::{Effect, Event, NewConfig, Outcome, Plan, StatusWrite, Wake, Write};
 use super::reasons;
-use super::status::{condition, set_condition, set_ours};
+use super::status::{BESIDE, condition, set_condition, set_ours, unmade};
 
 /// One turn under way.
 #[derive(Debug)]
@@ -86,6 +86,10 @@ impl<'a> Turn<'a> {
             }
             Outcome::Conflict if is_housekeeping(&effect.write) => self.end.replan = true,
             Outcome::Conflict => self.stop_and_replan(),
+            // The status is written by then, and its events are to be told.
+            Outcome::Unknown(why) if matches!(effect.write, Write::DropTemplate(_)) => {
+                self.complain(&effect.write, &why);
+            }
             Outcome::Unknown(why) => {
                 self.end.is_uncertain = true;
                 self.end.failure = Some(why);
@@ -98,6 +102,10 @@ impl<'a> Turn<'a> {
             // A budget of somebody else: the plan's wake tries again.
             Outcome::Refused(why) if matches!(effect.write, Write::EvictPod { .. }) => {
                 self.refused_eviction(&effect.write, &why);
+            }
+            // Another try may keep it, and once the update has begun there is none.
+            Outcome::Failed(why) if matches!(effect.write, Write::KeepTemplate(_)) => {
+                self.fail(&effect.write, &why);
             }
             Outcome::Refused(why) | Outcome::Failed(why) if is_housekeeping(&effect.write) => {
                 self.complain(&effect.write, &why);
@@ -218,7 +226,8 @@ impl<'a> Turn<'a> {
 
     /// A hard failure ends the turn; what failed goes into the status. The rest of the status rests
     /// on what was seen and holds all the same (a deadline must not wait for a write to succeed),
-    /// but not where it speaks of a ReplicaSet that could not be made.
+    /// but not where it speaks of a ReplicaSet that could not be made: then what was read stands, with
+    /// the pods that there are.
     fn fail(&mut self, write: &Write, why: &str) {
         self.queue.clear();
         self.plan.events.clear();
@@ -226,7 +235,9 @@ impl<'a> Turn<'a> {
         if let Some((reason, message)) = folded(write, &why) {
             let read = &self.seen.rollout.status;
             let mut after = match write {
-                Write::CreateReplicaSet(_) | Write::CreateConfig(_) => (**read).clone(),
+                Write::CreateReplicaSet(_) | Write::CreateConfig(_) => {
+                    unmade(self.seen, &self.plan.status, &message)
+                }
                 Write::PatchRollout { .. }
                 | Write::PatchReplicaSet(_)
                 | Write::KeepTemplate(_)
@@ -354,7 +365,7 @@ fn beside_the_end(
     });
     match ended {
         Some((reason, old)) => {
-            let first = old.split("; Failed to").next().unwrap_or(old);
+            let first = old.split(BESIDE).next().unwrap_or(old);
             (reason, format!("{first}; {message}"))
         }
         None => (reason, message),

@@ -13,7 +13,7 @@ use super::trigger::{Moment, Trigger};
 use super::world::World;
 use crate::api;
 use crate::api::patch::apply_merge_patch;
-use crate::planner::config::{ConfigKey, ConfigKind};
+use crate::planner::config::ConfigKey;
 use crate::view::timeline::Sample;
 
 /// Where the script stands.
@@ -169,6 +169,7 @@ impl World<'_> {
                 | Verb::Steps(_)
                 | Verb::Patch(_)
                 | Verb::Config { .. }
+                | Verb::Workload(_)
                 | Verb::Retry
                 | Verb::RetryStep
                 | Verb::Undo(_)
@@ -189,7 +190,7 @@ impl World<'_> {
                 if self.cluster.workload.is_some() {
                     self.cluster.patch_workload_template(&patch);
                     self.look_soon(now);
-                } else {
+                } else if !self.refers_to_a_workload() {
                     self.patch(name, &patch);
                 }
             }
@@ -217,8 +218,7 @@ impl World<'_> {
             Verb::Annotate(map) => self.patch(name, &json!({ "metadata": { "annotations": map } })),
             Verb::Patch(patch) => self.patch(name, &patch),
             Verb::PatchStatus(patch) => self.patch_status(name, &patch),
-            Verb::Config { name, data } => {
-                let kind = ConfigKind::ConfigMap;
+            Verb::Config { kind, name, data } => {
                 let key = ConfigKey { kind, name };
                 match data {
                     Some(data) => {
@@ -231,9 +231,11 @@ impl World<'_> {
                 }
             }
             Verb::Service { name, patch } => {
+                let patch = patch.as_ref();
                 self.cluster
-                    .change_service(now, &name, &patch, &mut self.queue);
+                    .change_service(now, &name, patch, &mut self.queue);
             }
+            Verb::Workload(patch) => self.change_workload(patch.as_ref()),
             Verb::Delete => self.cluster.delete_rollout(now, name, &mut self.queue),
             Verb::Lose(version) => {
                 let image = self.rehearsal.image_of(&version);
@@ -278,6 +280,26 @@ impl World<'_> {
             Verb::LostAnswers(count) => self.faults.lost_answers += count,
             Verb::Freeze { kind, lasts } => self.freeze(kind, lasts),
         }
+    }
+
+    fn refers_to_a_workload(&self) -> bool {
+        let rollout = self.cluster.rollout();
+        rollout.is_some_and(|rollout| rollout.spec.workload_ref.is_some())
+    }
+
+    /// Somebody else changes or deletes the workload; one that was gone is applied as it was at first.
+    fn change_workload(&mut self, patch: Option<&Value>) {
+        let cluster = &mut self.cluster;
+        match patch {
+            None => cluster.workload = None,
+            Some(patch) => {
+                let manifests = &self.rehearsal.manifests;
+                let first = manifests.workload_of(&self.rehearsal.rollout).cloned();
+                cluster.workload = cluster.workload.take().or(first);
+                cluster.patch_workload(patch);
+            }
+        }
+        self.look_soon(self.now);
     }
 
     fn patch(&mut self, name: &str, patch: &Value) {

@@ -182,11 +182,18 @@ impl Cluster {
         Ok(())
     }
 
-    /// A person deletes the Rollout; the garbage collector takes what it owns.
+    /// A person deletes the Rollout: it goes when no finalizer holds it, and the garbage collector takes
+    /// what it owns.
     pub fn delete_rollout(&mut self, now: Timestamp, name: &str, queue: &mut Queue<Happen>) {
         let Some(gone) = self.rollouts.get(name).cloned() else {
             return;
         };
+        if !gone.seen.finalizers.is_empty() {
+            let mut held = Rollout::clone(&gone);
+            held.seen.is_deleting = true;
+            held.seen.version = self.next_version();
+            return self.store_rollout(held, now, queue);
+        }
         announce(queue, self.rollouts.remove(now, name), Kind::Rollouts);
         let uid = Some(gone.seen.uid.clone());
         let sets = self.replica_sets.truth().iter();
@@ -301,17 +308,24 @@ impl Cluster {
         version
     }
 
-    /// Somebody else patches a Service; one that is not there stays away.
+    /// Somebody else patches a Service, makes one that is not there, or deletes it.
     pub fn change_service(
         &mut self,
         now: Timestamp,
         name: &str,
-        patch: &Value,
+        patch: Option<&Value>,
         queue: &mut Queue<Happen>,
     ) {
-        let Some(service) = self.services.get(name) else {
-            return;
+        let Some(patch) = patch else {
+            let gone = self.services.remove(now, name);
+            return announce(queue, gone, Kind::Services);
         };
+        let made = ServiceSeen {
+            name: name.to_owned(),
+            ..ServiceSeen::default()
+        };
+        let service = self.services.get(name).map(|it| ServiceSeen::clone(it));
+        let service = service.unwrap_or(made);
         let mut wire = json!({
             "metadata": {
                 "name": service.name, "uid": service.uid,
@@ -498,7 +512,14 @@ impl Cluster {
         } else {
             current.with_metadata(&object)
         };
+        let mut next = next;
+        next.seen.is_deleting = current.seen.is_deleting;
+        let is_let_go = next.seen.is_deleting && next.seen.finalizers.is_empty();
+        let name = next.seen.name.clone();
         self.store_rollout(next, now, queue);
+        if is_let_go {
+            self.delete_rollout(now, &name, queue);
+        }
         version
     }
 

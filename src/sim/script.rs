@@ -9,6 +9,7 @@ use super::pods::Behaviour;
 use super::rehearsal::behaviour;
 use super::trigger::{Trigger, duration, text_of as duration_text};
 use crate::lint::strict::{Fields, text_of, unknown, wrong_type};
+use crate::planner::config::ConfigKind;
 use crate::planner::fault::Fault;
 
 /// One entry of the script.
@@ -59,20 +60,25 @@ pub enum Verb {
     Patch(Value),
     /// Any merge patch of its status.
     PatchStatus(Value),
-    /// The data of a ConfigMap is changed, or all of it is gone.
+    /// The data of a ConfigMap or Secret is changed, or all of it is gone.
     Config {
+        /// Its kind.
+        kind: ConfigKind,
         /// Its name.
         name: String,
         /// A merge patch of its data; `None` deletes it.
         data: Option<Value>,
     },
-    /// A Service is changed by somebody.
+    /// A Service is changed by somebody, made anew where it was gone, or deleted.
     Service {
         /// Its name.
         name: String,
-        /// A merge patch.
-        patch: Value,
+        /// A merge patch; `None` deletes it.
+        patch: Option<Value>,
     },
+    /// The workload that the Rollout refers to is changed by somebody, applied anew where it was gone,
+    /// or deleted: a merge patch, or `None`.
+    Workload(Option<Value>),
     /// The Rollout is deleted.
     Delete,
     /// The ReplicaSet of a version is deleted, and its pods with it.
@@ -164,6 +170,7 @@ pub const VERBS: &[&str] = &[
     "patchStatus",
     "config",
     "service",
+    "workload",
     "delete",
     "lose",
     "kill",
@@ -262,7 +269,15 @@ fn verb_of(fields: &Fields<'_>, name: &str, faults: &mut Vec<Fault>) -> Option<V
         "patchStatus" if value.is_object() => Some(Verb::PatchStatus(value.clone())),
         "patch" | "patchStatus" => refuse(&path, "must be a merge patch (an object)", faults),
         "config" => {
-            let inner = Fields::new(&path, value, &["name", "data", "gone"], faults);
+            let known = ["kind", "name", "data", "gone"];
+            let inner = Fields::new(&path, value, &known, faults);
+            let kind = match inner.get("kind").and_then(Value::as_str) {
+                None | Some("ConfigMap") => ConfigKind::ConfigMap,
+                Some("Secret") => ConfigKind::Secret,
+                Some(_) => {
+                    return refuse(&inner.at("kind"), "must be ConfigMap or Secret", faults);
+                }
+            };
             let name = inner.text("name", faults);
             let is_gone = inner.get("gone") == Some(&Value::Bool(true));
             let data = inner
@@ -270,25 +285,34 @@ fn verb_of(fields: &Fields<'_>, name: &str, faults: &mut Vec<Fault>) -> Option<V
                 .filter(|data| data.is_object() && !is_gone);
             match name {
                 Some(name) if data.is_some() || is_gone => Some(Verb::Config {
+                    kind,
                     name,
                     data: data.cloned(),
                 }),
                 _ => refuse(
                     &path,
-                    "needs name and data of a ConfigMap, or name and gone: true",
+                    "needs name and data of a ConfigMap or Secret, or name and gone: true",
                     faults,
                 ),
             }
         }
         "service" => {
-            let inner = Fields::new(&path, value, &["name", "patch"], faults);
-            let name = inner.text("name", faults);
-            match (name, inner.get("patch")) {
-                (Some(name), Some(patch)) if patch.is_object() => Some(Verb::Service {
-                    name,
-                    patch: patch.clone(),
-                }),
-                _ => refuse(&path, "needs name and patch of a Service", faults),
+            let inner = Fields::new(&path, value, &["name", "patch", "gone"], faults);
+            let (name, patch) = (inner.text("name", faults), change(&inner));
+            match (name, patch) {
+                (Some(name), Some(patch)) => Some(Verb::Service { name, patch }),
+                _ => refuse(
+                    &path,
+                    "needs name and patch of a Service, or name and gone: true",
+                    faults,
+                ),
+            }
+        }
+        "workload" => {
+            let inner = Fields::new(&path, value, &["patch", "gone"], faults);
+            match change(&inner) {
+                Some(patch) => Some(Verb::Workload(patch)),
+                None => refuse(&path, "needs a patch, or gone: true", faults),
             }
         }
         "lose" => fields.text(name, faults).map(Verb::Lose),
@@ -329,6 +353,15 @@ fn verb_of(fields: &Fields<'_>, name: &str, faults: &mut Vec<Fault>) -> Option<V
         "api" => api(&path, value, faults),
         _ => watch(&path, value, faults),
     }
+}
+
+/// A merge patch, or `None` for what is deleted.
+fn change(fields: &Fields<'_>) -> Option<Option<Value>> {
+    if fields.get("gone") == Some(&Value::Bool(true)) {
+        return Some(None);
+    }
+    let patch = fields.get("patch").filter(|patch| patch.is_object())?;
+    Some(Some(patch.clone()))
 }
 
 fn controller(path: &str, value: &Value, faults: &mut Vec<Fault>) -> Option<Verb> {
@@ -473,11 +506,16 @@ impl Verb {
             }
             Self::Patch(patch) => format!("patched: {patch}"),
             Self::PatchStatus(patch) => format!("status patched: {patch}"),
-            Self::Config { name, data } => match data {
-                Some(_) => format!("ConfigMap {name} changed"),
-                None => format!("ConfigMap {name} deleted"),
+            Self::Config { kind, name, data } => match data {
+                Some(_) => format!("{} {name} changed", kind.name()),
+                None => format!("{} {name} deleted", kind.name()),
             },
-            Self::Service { name, patch } => format!("Service {name} patched: {patch}"),
+            Self::Service { name, patch } => match patch {
+                Some(patch) => format!("Service {name} patched: {patch}"),
+                None => format!("Service {name} deleted"),
+            },
+            Self::Workload(Some(patch)) => format!("workload patched: {patch}"),
+            Self::Workload(None) => "workload deleted".into(),
             Self::Delete => "Rollout deleted".into(),
             Self::Lose(version) => format!("somebody deletes the ReplicaSet of {version}"),
             Self::Kill { version, pods } => format!("{pods} pods of {version} die"),
@@ -543,6 +581,7 @@ impl Verb {
             | Self::PatchStatus(_)
             | Self::Config { .. }
             | Self::Service { .. }
+            | Self::Workload(_)
             | Self::Delete => false,
         }
     }

@@ -120,7 +120,7 @@ async fn wrong_fields_of_our_own_are_refused_with_what_to_do() {
         ),
         (
             step(json!({"ramp": {"by": 10, "every": "soon"}})),
-            "should match '^([0-9]+",
+            "write a duration with units, such as 30s, 5m or 1h30m",
         ),
         (
             step(json!({"ramp": {"by": 0, "every": "1m"}})),
@@ -140,7 +140,7 @@ async fn wrong_fields_of_our_own_are_refused_with_what_to_do() {
         ),
         (
             step(json!({"pause": {"timeout": "an hour"}})),
-            "should match '^([0-9]+",
+            "write a duration with units, such as 30s, 5m or 1h30m",
         ),
         (
             step(json!({"analysis": analysis})),
@@ -164,7 +164,23 @@ async fn wrong_fields_of_our_own_are_refused_with_what_to_do() {
         ),
         (
             json!({"canary": {"gradualRollback": {"by": 25, "every": "60"}}}),
-            "should match '^([0-9]+",
+            "write a duration with units, such as 30s, 5m or 1h30m",
+        ),
+        (
+            json!({"canary": {"answerWithin": "an hour"}}),
+            "canary.answerWithin: Invalid value: \"an hour\": write a duration with units",
+        ),
+        (
+            json!({"canary": {"keepCanaryFor": "10"}}),
+            "canary.keepCanaryFor: Invalid value: \"10\": write a duration with units",
+        ),
+        (
+            json!({"blueGreen": {"activeService": "a", "answerWithin": "1d"}}),
+            "blueGreen.answerWithin: Invalid value: \"1d\": write a duration with units",
+        ),
+        (
+            step(json!({"ramp": {"by": 5, "every": "60"}})),
+            "ramp.every: Invalid value: \"60\": write a duration with units",
         ),
         (
             json!({"canary": {"constantReplicas": true, "maxUnavailable": 1}}),
@@ -190,7 +206,8 @@ async fn wrong_fields_of_our_own_are_refused_with_what_to_do() {
     let right = json!({"canary": {
         "constantReplicas": true, "maxSurge": 1, "gradualRollback": {"by": 25, "every": "1m"},
         "analyzeFirstDeployment": true, "analysis": {"templates": [{"templateName": "a"}], "onFailure": "Pause"},
-        "steps": [{"ramp": {"every": "30s", "curve": "exponential"}}, {"pause": {"timeout": "1h"}}, {"pause": {"duration": 5}}],
+        "answerWithin": "1h30m", "stableService": "a", "keepCanaryFor": "10m",
+        "steps": [{"ramp": {"every": "1.5h30m10s500ms", "curve": "exponential"}}, {"pause": {"timeout": "1h"}}, {"pause": {"duration": 5}}],
     }});
     apply_dry(&rollouts, &right).await.unwrap();
 }

@@ -14,7 +14,7 @@ pub(crate) fn pair(tag: &str, strategy: &str) -> String {
     web(tag, 3, "{}").replace("{canary: {}}", &format!("{{blueGreen: {strategy}}}"))
 }
 
-fn service(name: &str) -> String {
+pub(crate) fn service(name: &str) -> String {
     format!(
         "{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{selector: {{app: web}}, ports: [{{port: 80}}]}}}}"
     )

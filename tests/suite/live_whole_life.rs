@@ -12,7 +12,7 @@ use crate::controller::{History, Serin, at, phase, space, web};
 const TWO_PAUSES: &str = "{steps: [{setWeight: 25}, {pause: {}}, {setWeight: 50}, {pause: {}}]}";
 
 /// A manifest with one more line in its spec.
-fn with(manifest: &str, line: &str) -> String {
+pub(crate) fn with(manifest: &str, line: &str) -> String {
     manifest.replacen("spec:\n", &format!("spec:\n  {line}\n"), 1)
 }
 
@@ -27,7 +27,7 @@ fn status(rollout: Option<&Rollout>) -> Option<&RolloutStatus> {
     rollout?.status.as_ref()
 }
 
-fn is_aborted(rollout: Option<&Rollout>) -> bool {
+pub(crate) fn is_aborted(rollout: Option<&Rollout>) -> bool {
     phase("Degraded")(rollout) && status(rollout).is_some_and(|s| s.abort == Some(true))
 }
 
@@ -45,7 +45,7 @@ fn note(set: &ReplicaSet, key: &str) -> Option<String> {
     set.annotations().get(key).cloned()
 }
 
-async fn sizes_are(space: &Space, what: &str, wanted: &[(&str, i32)]) {
+pub(crate) async fn sizes_are(space: &Space, what: &str, wanted: &[(&str, i32)]) {
     let wanted: Vec<(String, i32)> = wanted
         .iter()
         .map(|(tag, n)| ((*tag).to_owned(), *n))

@@ -162,6 +162,30 @@ async fn the_template_of_a_deployment_goes_out_step_by_step() {
     assert_eq!(set_uids(&space).await, before);
 }
 
+#[tokio::test]
+async fn a_deployment_that_only_gives_its_template_keeps_its_pods() {
+    let Some(space) = space("never").await else {
+        return;
+    };
+    let _serin = Serin::start(&space, &[]);
+    space.apply(&deployment("1", 2));
+    space.apply(&referring(2, "never", "{}"));
+    let first = space
+        .reaches("web", "the Rollout is there", phase("Healthy"))
+        .await;
+    space.kubectl(&["set", "image", "deployment/web", "app=example/agent:2"]);
+    let done = |r: Option<&Rollout>| {
+        let status = r.unwrap().status.as_ref().unwrap();
+        phase("Healthy")(r) && status.stable_rs != first.stable_rs
+    };
+    space
+        .reaches("web", "the next version is there", done)
+        .await;
+    space
+        .wait("both have their pods", "web", available(2))
+        .await;
+}
+
 /// To a Rollout, another version, and back to the Deployment: whoever asks is always answered.
 #[tokio::test]
 async fn a_live_deployment_migrates_and_comes_back_without_a_lost_request() {

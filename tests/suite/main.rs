@@ -43,6 +43,7 @@ mod live_freeze;
 mod live_index;
 mod live_lease;
 mod live_lease_more;
+mod live_people;
 mod live_pods;
 mod live_providers;
 mod live_rights;

@@ -11,8 +11,8 @@ use kube::CustomResourceExt;
 use serde_json::Value;
 
 pub(crate) use field::{
-    any, any_object, bound, cron, duration, duration_text, http_address, label_name, moment,
-    natural, objective_name, promql, selector_text, time_zone,
+    any, any_object, bound, cron, duration, http_address, label_name, moment, natural,
+    objective_name, promql, selector_text, step_duration, time_zone,
 };
 pub(crate) use pod::pod_template;
 

@@ -160,7 +160,9 @@ pub(super) fn lower_seconds(path: &str, text: Option<&str>, faults: &mut Vec<Fau
         faults.push(Fault::required(path, "write a duration, such as 2m"));
         return 1;
     };
-    match duration::pause_seconds(text) {
+    // A number without a unit is refused by the definition too: these are fields of our own.
+    let seconds = duration::parse(text).map(|ms| ms.checked_div(1000).unwrap_or(0));
+    match seconds {
         Ok(seconds) if (1..=100 * 365 * 86_400).contains(&seconds) => seconds,
         Ok(_) | Err(_) => {
             faults.push(Fault::invalid(

@@ -67,14 +67,17 @@ fn judge(d: &Draft<'_>, sets: &Sets<'_>) -> (&'static str, String) {
             let message = c.message.as_deref().unwrap_or_default();
             let is_held =
                 reason == reasons::ROLLOUT_ABORTED && d.spec.paused && sets.canary.replicas > 0;
+            let mut text = format!("{reason}: {message}");
             if is_held {
-                let held = cursor::HELD_BY_PAUSED;
-                return (
-                    reasons::PHASE_DEGRADED,
-                    format!("{reason}: {message}; {held}"),
-                );
+                text.push_str("; ");
+                text.push_str(cursor::HELD_BY_PAUSED);
             }
-            return (reasons::PHASE_DEGRADED, format!("{reason}: {message}"));
+            // There is nothing to go back to, and nothing of that may be hidden by the abort.
+            if d.is_stable_gone && reason != reasons::INVALID_SPEC {
+                text.push_str("; ");
+                text.push_str(&super::stable_gone_text(next));
+            }
+            return (reasons::PHASE_DEGRADED, text);
         }
     }
     if d.spec.paused {

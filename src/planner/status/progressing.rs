@@ -25,6 +25,7 @@ pub(super) fn update(d: &mut Draft<'_>, sets: &Sets<'_>) {
             );
             set(d, "False", reasons::ROLLOUT_ABORTED, &text);
         }
+        forget_beside(d);
     } else if is_paused(d) && !is_complete(&d.next) {
         set(d, "Unknown", reasons::ROLLOUT_PAUSED, "Rollout is paused");
     } else if decided {
@@ -94,6 +95,23 @@ fn forget_failure(d: &mut Draft<'_>, before: Option<&str>, name: &str) {
         condition.last_update_time = since;
     }
 }
+
+/// The same of what failed on the way back: it is told beside the abort.
+fn forget_beside(d: &mut Draft<'_>) {
+    if d.has_writes() {
+        return;
+    }
+    let mut conditions = d.next.conditions.iter_mut();
+    let found = conditions.find(|c| c.type_ == reasons::PROGRESSING);
+    if let Some(message) = found.and_then(|c| c.message.as_mut())
+        && let Some((abort, _)) = message.split_once(BESIDE)
+    {
+        *message = abort.to_owned();
+    }
+}
+
+/// What comes between the words of an abort and those of a failure beside it.
+pub(crate) const BESIDE: &str = "; Failed to";
 
 fn reason_of(status: &crate::api::RolloutStatus) -> Option<String> {
     condition(status, reasons::PROGRESSING).and_then(|c| c.reason.clone())
@@ -221,11 +239,15 @@ fn deadline(d: &mut Draft<'_>, sets: &Sets<'_>) {
     }
 }
 
-/// The clock stands still in pauses, analyses and holds (A10).
+/// The clock stands still in pauses, analyses and holds (A10), and where only a person can go on.
 fn counts(d: &Draft<'_>, sets: &Sets<'_>) -> bool {
     let next = &d.next;
     let is_held = next.serin.as_ref().is_some_and(|s| s.hold.is_some());
     if is_held || d.spec.replicas == 0 || first::is_pending(next) || is_judging(d, sets) {
+        return false;
+    }
+    // A person is waited for, whatever the new version does.
+    if d.is_stable_gone {
         return false;
     }
     let at = cursor::index(next, d.steps());

@@ -7,9 +7,12 @@ use std::rc::Rc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use serin::api::{LAST_COMMAND, OVERRIDE_FREEZE, RolloutStatus};
+use serin::api::{CONFIG, LAST_COMMAND, OVERRIDE_FREEZE, RolloutStatus, TRACK_CONFIG};
+use serin::planner::config::ConfigKey;
 use serin::planner::observed::Observed;
-use serin::planner::plan::{Outcome, Plan, ReplicaSetPatch, ServicePatch, StatusWrite, Write};
+use serin::planner::plan::{
+    Outcome, Plan, ReplicaSetPatch, ScaleWorkload, ServicePatch, StatusWrite, Write,
+};
 use serin::planner::plan_rollout;
 use serin::planner::replicas::{fenceposts, weighted_counts};
 use serin::planner::spec::{Spec, Step};
@@ -218,14 +221,50 @@ impl Watcher for Guard {
             | Write::DeleteService { .. }
             | Write::TerminateExperiment { .. }
             | Write::DeleteExperiment { .. } => {}
+            Write::DeleteConfig(copy) => self.forgotten(world, &copy.what),
+            Write::ScaleWorkload(scale) => self.made_room(world, scale, before),
             Write::PatchRollout { .. }
             | Write::CreateConfig(_)
-            | Write::DeleteConfig(_)
-            | Write::ScaleWorkload(_)
             | Write::PatchWorkload(_)
             | Write::PatchPods(_)
             | Write::TerminateRun { .. }
             | Write::DeleteRun { .. } => {}
+        }
+    }
+}
+
+/// The copies of configuration that the pods of a ReplicaSet refer to.
+fn copies(set: &serin::sim::cluster::ReplicaSet) -> Vec<ConfigKey> {
+    let record = set.annotations.get(CONFIG);
+    let record: Option<serde_json::Value> = record.and_then(|text| serde_json::from_str(text).ok());
+    let copies = record.map(|record| record["copies"].clone());
+    serde_json::from_value(copies.unwrap_or_default()).unwrap_or_default()
+}
+
+impl Guard {
+    /// I-11: no copy is deleted that a ReplicaSet refers to.
+    fn forgotten(&mut self, world: &World<'_>, key: &ConfigKey) {
+        let sets = world.cluster.replica_sets.truth().values();
+        for set in sets.filter(|set| copies(set).contains(key)) {
+            self.breach(
+                world.now,
+                format!("I-11: {key} is deleted, and {} needs it", set.seen.name),
+            );
+        }
+    }
+
+    /// I-01 for the Deployment: it gives up no pod in whose place there is none, and never gets more
+    /// than it had.
+    fn made_room(&mut self, world: &World<'_>, scale: &ScaleWorkload, before: &Census) {
+        let ours: u32 = before.sets.values().map(|set| set.1).sum();
+        let had = (scale.from + ours).min(before.desired);
+        let is_loss = scale.replicas < scale.from && scale.replicas + ours < had;
+        let is_more = scale.before.is_some_and(|most| scale.replicas > most);
+        if is_loss || is_more {
+            self.breach(
+                world.now,
+                format!("I-01: {scale:?} beside {ours} pods of {}", before.desired),
+            );
         }
     }
 }
@@ -875,6 +914,15 @@ pub fn settled(world: &World<'_>) -> Vec<String> {
     }
     breaches.extend(shown(world, spec, status));
     breaches.extend(roles(world, status));
+    for set in world.cluster.replica_sets.truth().values() {
+        let missing = copies(set);
+        let mut missing = missing
+            .iter()
+            .filter(|key| !world.cluster.configs.contains_key(key));
+        if let Some(key) = missing.next().filter(|_| set.seen.replicas > 0) {
+            breaches.push(format!("PR2: {} needs {key}, which is gone", set.seen.name));
+        }
+    }
     let generation = status
         .observed_generation
         .as_deref()
@@ -888,7 +936,8 @@ pub fn settled(world: &World<'_>) -> Vec<String> {
     for name in rollout.seen.annotations.keys() {
         // An override waits for the next update.
         let waits = name == OVERRIDE_FREEZE && status.stable_rs == status.current_pod_hash;
-        if name.starts_with("serin.dev/") && name != LAST_COMMAND && !waits {
+        if name.starts_with("serin.dev/") && name != LAST_COMMAND && name != TRACK_CONFIG && !waits
+        {
             breaches.push(format!("I-08: command {name} was never taken"));
         }
     }

@@ -8,8 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use serin::api::OVERRIDE_FREEZE;
 use serin::api::analysis::AnalysisTemplateSpec;
+use serin::api::{MANAGED_BY, OVERRIDE_FREEZE, POD_HASH_LABEL, TRACK_CONFIG};
+use serin::planner::config::{ConfigKey, ConfigKind};
 use serin::planner::freeze::Window;
 use serin::planner::observed::{ServiceSeen, TemplateRef};
 use serin::sim::clock::epoch;
@@ -47,6 +48,10 @@ pub struct Scenario {
     pub has_services: bool,
     /// A freeze: seconds from the beginning, and how long it lasts.
     pub freeze: Option<(i64, i64)>,
+    /// The pod template is a Deployment's, and this is its `scaleDown`.
+    pub workload: Option<&'static str>,
+    /// Pods take their environment from a ConfigMap and a Secret that are part of the revision.
+    pub is_tracked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +94,22 @@ pub fn any() -> impl Strategy<Value = Scenario> {
         prop::collection::vec(strategy_change(), 0..3),
         prop::bool::weighted(0.2),
     );
-    (shape, world, script, more).prop_map(|(shape, world, script, more)| {
+    let source = prop_oneof![
+        21 => Just(None),
+        1 => Just(Some("never")),
+        1 => Just(Some("onsuccess")),
+        1 => Just(Some("progressively")),
+    ];
+    // Drawn last, so that what was drawn before them stays the story that it was.
+    let others = (
+        source,
+        prop::bool::weighted(0.1),
+        prop::bool::weighted(0.2),
+        prop::collection::vec(others(), 1..4),
+    );
+    (shape, world, script, more, others).prop_map(|(shape, world, script, more, others)| {
         let (extra, window, freeze, blue_green, has_services, changes, is_changed) = more;
+        let (workload, is_tracked, has_served, others) = others;
         let (replicas, (surge, unavailable), min_ready, deadline_abort, steps, gate) = shape;
         let (lag_ms, pods, startup_ms) = world;
         let mut script = script;
@@ -102,6 +121,12 @@ pub fn any() -> impl Strategy<Value = Scenario> {
             // Steps belong to the canary, whose strategy would be there twice.
             script.retain(|(_, verb)| !matches!(verb, Verb::Steps(_)));
         }
+        let has_served = has_served && (has_services || blue_green.is_some());
+        script.extend(others.into_iter().flatten().filter(|(_, verb)| match verb {
+            Verb::Service { .. } => has_served,
+            Verb::Config { .. } => is_tracked,
+            _ => workload.is_some(),
+        }));
         Scenario {
             replicas,
             surge,
@@ -119,8 +144,79 @@ pub fn any() -> impl Strategy<Value = Scenario> {
             window,
             freeze,
             has_services,
+            workload,
+            is_tracked,
         }
     })
+}
+
+/// What somebody else does to objects that a Rollout only names, and perhaps takes back.
+fn others() -> impl Strategy<Value = Vec<(i64, Verb)>> {
+    let name = prop_oneof![Just("live"), Just("next"), Just("old"), Just("new")];
+    let service = (name, 0_u32..3, 1_000_i64..60_000, any_bool()).prop_map(
+        |(name, what, lasts, is_mended)| {
+            let service = |patch: Option<Value>| Verb::Service {
+                name: name.to_owned(),
+                patch,
+            };
+            let to = |manager: Option<&str>, hash: Option<&str>| {
+                service(Some(json!({
+                    "metadata": {"annotations": {MANAGED_BY: manager}},
+                    "spec": {"selector": {POD_HASH_LABEL: hash}},
+                })))
+            };
+            let wrong = match what {
+                0 => service(None),
+                1 => to(Some("thief"), Some("theirs")),
+                _ => to(None, None),
+            };
+            let mended = (lasts, mended_service(name));
+            let again = is_mended.then_some(mended).into_iter();
+            let all = std::iter::once((0, wrong)).chain(again);
+            all.collect::<Vec<(i64, Verb)>>()
+        },
+    );
+    let kind = prop_oneof![Just(ConfigKind::ConfigMap), Just(ConfigKind::Secret)];
+    let data = prop_oneof![4 => (0_u32..3).prop_map(Some), 1 => Just(None)];
+    let contents = (kind, data).prop_map(|(kind, data)| {
+        let data = data.map(|n| json!({ "a": n.to_string() }));
+        vec![(0_i64, config(kind, data))]
+    });
+    let size = |n: u32| json!({ "spec": { "replicas": n } });
+    let patch = prop_oneof![
+        3 => (0_u32..6).prop_map(move |n| Some(size(n))),
+        1 => Just(None),
+    ];
+    let workload = patch.prop_map(|patch| vec![(0_i64, Verb::Workload(patch))]);
+    let what = prop_oneof![service, contents, workload];
+    (0_i64..120_000, what).prop_map(|(at, what): (i64, Vec<(i64, Verb)>)| {
+        what.into_iter()
+            .map(|(later, verb)| (at + later, verb))
+            .collect()
+    })
+}
+
+fn config(kind: ConfigKind, data: Option<Value>) -> Verb {
+    let name = match kind {
+        ConfigKind::ConfigMap => "settings",
+        ConfigKind::Secret => "token",
+    };
+    Verb::Config {
+        kind,
+        name: name.to_owned(),
+        data,
+    }
+}
+
+/// As it was at first: nobody manages it, and it selects every pod.
+fn mended_service(name: &str) -> Verb {
+    Verb::Service {
+        name: name.to_owned(),
+        patch: Some(json!({
+            "metadata": {"annotations": {MANAGED_BY: null}},
+            "spec": {"selector": {"app": "web", POD_HASH_LABEL: null}},
+        })),
+    }
 }
 
 /// Fields of our own, one or none at a time.
@@ -346,6 +442,8 @@ impl Scenario {
             window: None,
             freeze: None,
             has_services: false,
+            workload: None,
+            is_tracked: false,
         }
     }
 
@@ -402,7 +500,7 @@ impl Scenario {
             Some(blue_green) => json!({ "blueGreen": blue_green }),
             None => json!({ "canary": canary }),
         };
-        json!({
+        let mut manifest = json!({
             "apiVersion": "argoproj.io/v1alpha1",
             "kind": "Rollout",
             "metadata": {"name": "web", "namespace": "default"},
@@ -414,13 +512,83 @@ impl Scenario {
                 "revisionHistoryLimit": 2,
                 "rollbackWindow": self.window.map(|revisions| json!({ "revisions": revisions })),
                 "selector": {"matchLabels": {"app": "web"}},
-                "template": {
-                    "metadata": {"labels": {"app": "web", "tier": "own"}},
-                    "spec": {"containers": [{"name": "app", "image": "web:1"}]},
-                },
+                "template": self.template(),
                 "strategy": strategy,
             },
+        });
+        if self.is_tracked {
+            manifest["metadata"]["annotations"] = json!({ TRACK_CONFIG: "true" });
+        }
+        if let Some(scale_down) = self.workload {
+            manifest["spec"]["selector"] = Value::Null;
+            manifest["spec"]["template"] = Value::Null;
+            manifest["spec"]["workloadRef"] = json!({
+                "apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "scaleDown": scale_down,
+            });
+        }
+        manifest
+    }
+
+    fn template(&self) -> Value {
+        let mut app = json!({"name": "app", "image": "web:1"});
+        if self.is_tracked {
+            app["envFrom"] = json!([
+                {"configMapRef": {"name": "settings"}}, {"secretRef": {"name": "token"}},
+            ]);
+        }
+        json!({
+            "metadata": {"labels": {"app": "web", "tier": "own"}},
+            "spec": {"containers": [app]},
         })
+    }
+
+    /// The Deployment whose template it is.
+    fn workloads(&self) -> Vec<Value> {
+        let deployment = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "namespace": "default"},
+            "spec": {
+                "replicas": self.replicas,
+                "selector": {"matchLabels": {"app": "web"}},
+                "template": self.template(),
+            },
+        });
+        self.workload.map(|_| deployment).into_iter().collect()
+    }
+
+    fn configs(&self) -> BTreeMap<ConfigKey, Value> {
+        let all = [
+            (ConfigKind::ConfigMap, "settings"),
+            (ConfigKind::Secret, "token"),
+        ];
+        let of = |(kind, name): (ConfigKind, &str)| {
+            let name = name.to_owned();
+            (ConfigKey { kind, name }, json!({"data": {"a": "0"}}))
+        };
+        let all = all.into_iter().filter(|_| self.is_tracked);
+        all.map(of).collect()
+    }
+
+    /// What others did and did not take back: given back in the end. Of configuration nobody tells when
+    /// it changed, so that one more look is waited for.
+    fn given_back(&self) -> Vec<(i64, Verb)> {
+        let mended = MENDED * 1_000;
+        let verbs = self.script.iter().map(|(_, verb)| verb);
+        let mut all: Vec<(i64, Verb)> = verbs
+            .filter_map(|verb| match verb {
+                Verb::Service { name, .. } => Some((mended, mended_service(name))),
+                Verb::Workload(None) => Some((mended, Verb::Workload(Some(json!({}))))),
+                Verb::Config {
+                    kind, data: None, ..
+                } => Some((mended, config(*kind, Some(json!({"a": "0"}))))),
+                _ => None,
+            })
+            .collect();
+        all.dedup();
+        if self.is_tracked {
+            all.push((mended + 45_000, Verb::Budget(None)));
+        }
+        all
     }
 
     /// The rehearsal: the script, and at its end the mending of all that it broke.
@@ -465,6 +633,8 @@ impl Scenario {
             Verb::Patch(json!({"spec": {"paused": false}})),
         ];
         script.extend(repair.iter().map(|verb| action(mended, verb)));
+        let given_back = self.given_back();
+        script.extend(given_back.iter().map(|(at, verb)| action(*at, verb)));
         Rehearsal {
             name: "random".into(),
             about: None,
@@ -473,6 +643,8 @@ impl Scenario {
                 freezes: self.windows(),
                 services: ["live", "next", "old", "new"].map(service).to_vec(),
                 templates: templates(),
+                workloads: self.workloads(),
+                configs: self.configs(),
                 ..Manifests::default()
             },
             versions: vec![

@@ -451,13 +451,15 @@ fn analyses_are_looked_for_before_the_preview_has_pods() {
     w.analyses.clear();
     w.image("web:2");
     w.pods();
+    let asks = |w: &World| crate::planner::needs(&w.observed());
+    let is_asked = |asks: &[Need]| matches!(asks, [Need::AnalysisTemplate(t)] if t.name == "t");
+    assert!(is_asked(&asks(&w)), "{:?}", asks(&w));
+    // And again while it has a ReplicaSet without pods.
+    w.analyses.insert("t".into(), measured_once(json!([])));
     w.turn();
-    let seen = w.observed();
-    let asks = crate::planner::needs(&seen);
-    assert!(
-        matches!(asks.as_slice(), [Need::AnalysisTemplate(t)] if t.name == "t"),
-        "{asks:?}"
-    );
+    assert_eq!(w.sizes(), [3, 0]);
+    w.analyses.clear();
+    assert!(is_asked(&asks(&w)), "{:?}", asks(&w));
 }
 
 #[test]

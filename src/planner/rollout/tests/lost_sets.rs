@@ -328,3 +328,207 @@ fn only_the_oldest_revisions_beyond_the_limit_are_deleted() {
     };
     assert_eq!(left, [of("web:3"), of("web:4")]);
 }
+
+/// A client's abort may come between: until it is on record that another version is stable, the former
+/// one may be needed again, and so may its template.
+#[test]
+fn a_kept_template_goes_only_after_the_promotion_is_on_record() {
+    let more = json!({"autoPromotionEnabled": true, "scaleDownDelaySeconds": 0});
+    let canary = updating(4, two_pauses());
+    for mut w in [canary, super::blue_green::blue_green(more)] {
+        if w.sets.len() == 1 {
+            w.image("web:2");
+        } else {
+            w.annotate(PROMOTE, "full");
+        }
+        let stable = w.status().stable_rs;
+        let mut seen_one = false;
+        for _ in 0..40 {
+            w.pods();
+            let plan = plan_rollout(&w.observed());
+            let mut writes = plan.effects.iter().map(|e| &e.write);
+            let Some(at) = writes.position(|it| matches!(it, Write::DropTemplate(_))) else {
+                w.turn();
+                continue;
+            };
+            seen_one = true;
+            let before = plan.effects[..at].last().map(|e| &e.write);
+            let Some(Write::Status(status)) = before else {
+                panic!("{:#?}", plan.effects);
+            };
+            assert_ne!(status.after.stable_rs, stable);
+            assert_eq!(plan.effects.len(), at + 1);
+            // Somebody was quicker: nothing is let go.
+            let seen = w.observed();
+            let mut turn = Turn::new(&seen, plan);
+            let mut names = vec![];
+            while let Some(effect) = turn.next_effect() {
+                let is_status = matches!(effect.write, Write::Status(_));
+                names.push(is_status);
+                turn.record(if is_status {
+                    Outcome::Conflict
+                } else {
+                    w.perform(&effect)
+                });
+            }
+            assert_eq!(names.last(), Some(&true));
+            assert!(turn.finish().replan);
+            assert_eq!(w.kept.len(), 1);
+            break;
+        }
+        assert!(seen_one);
+        w.settle();
+        assert_eq!(w.kept.len(), 0, "{:?}", w.kept.keys());
+    }
+}
+
+/// A server in trouble: the update begins when the stable version's template is kept, or cannot be.
+#[test]
+fn an_update_begins_when_what_is_stable_is_kept() {
+    for (outcome, begins) in [
+        (Outcome::Failed("500".into()), false),
+        (Outcome::Unknown("504".into()), false),
+        (Outcome::Refused("forbidden".into()), true),
+        (Outcome::Exists, true),
+    ] {
+        let mut w = world(4, two_pauses());
+        w.settle();
+        w.image("web:2");
+        let seen = w.observed();
+        let mut turn = Turn::new(&seen, plan_rollout(&seen));
+        let mut has_begun = false;
+        while let Some(effect) = turn.next_effect() {
+            if matches!(effect.write, Write::KeepTemplate(_)) {
+                turn.record(outcome.clone());
+                continue;
+            }
+            has_begun |= matches!(effect.write, Write::CreateReplicaSet(_));
+            let done = w.perform(&effect);
+            turn.record(done);
+        }
+        assert_eq!(has_begun, begins, "{outcome:?}");
+        assert!(begins || turn.finish().failure.is_some());
+    }
+}
+
+/// What an analysis needs is missing: nothing is made, nothing is moved, and once it is there the version
+/// goes out by its steps like any other, whatever else was in its way meanwhile.
+#[test]
+fn a_version_that_led_nowhere_begins_at_its_first_step_when_it_may() {
+    let steps = || {
+        json!([{"setWeight": 25}, {"pause": {}},
+            {"analysis": {"templates": [{"templateName": "t"}]}}, {"pause": {}}])
+    };
+    let there = measured_once(json!([]));
+    let waits = |w: &mut World| {
+        w.now += 20;
+        w.settle();
+    };
+    for (is_updating, is_refused) in [(false, false), (false, true), (true, false), (true, true)] {
+        let case = format!("updating: {is_updating}, refused: {is_refused}");
+        let mut w = world(4, steps());
+        w.analyses.insert("t".into(), there.clone());
+        w.settle();
+        assert_eq!(w.phase(), pair("Healthy", ""));
+        let mut sizes = vec![4];
+        if is_updating {
+            w.image("web:2");
+            w.settle();
+            sizes = vec![3, 1];
+        }
+        let before = w.status();
+        w.analyses.insert("t".into(), Value::Null);
+        w.image("web:3");
+        w.settle();
+        assert!(w.phase().1.contains("AnalysisTemplate 't' not found"));
+        assert_eq!(w.sizes(), sizes, "{case}: nothing is made");
+        assert_eq!(w.status().current_pod_hash, before.current_pod_hash);
+        assert_eq!(w.status().pause_conditions, before.pause_conditions);
+        w.analyses.insert("t".into(), there.clone());
+        if is_refused {
+            w.no_creates = Some("no".into());
+            for _ in 0..4 {
+                w.now += 20;
+                w.turn();
+            }
+            assert!(w.phase().1.contains("Failed to create"), "{case}");
+            w.no_creates = None;
+        }
+        waits(&mut w);
+        assert_eq!(w.phase(), pair("Paused", "CanaryPauseStep"), "{case}");
+        assert_eq!(w.status().current_step_index, Some(1), "{case}");
+        assert_eq!(w.status().stable_rs, before.stable_rs, "{case}");
+        assert_eq!((w.size_of("web:1"), w.size_of("web:3")), (3, 1), "{case}");
+        assert!(!w.told("CanaryRestored"), "{case}: {:?}", w.events);
+    }
+}
+
+/// A Service, a template that is missing is no reason to leave clients without the version they had.
+#[test]
+fn what_was_there_is_made_again_whatever_else_is_missing() {
+    let steps = json!([{"setWeight": 25}, {"pause": {}},
+        {"analysis": {"templates": [{"templateName": "t"}]}}]);
+    let mut w = world(4, steps);
+    w.analyses.insert("t".into(), measured_once(json!([])));
+    w.settle();
+    w.analyses.insert("t".into(), Value::Null);
+    w.lose("web:1");
+    w.settle();
+    assert_eq!((w.size_of("web:1"), w.phase()), (4, pair("Healthy", "")));
+
+    let mut w = super::blue_green::blue_green(json!({}));
+    let app = ("app".to_owned(), "other".to_owned());
+    w.services[1].selector.extend([app]);
+    w.lose("web:1");
+    w.settle();
+    assert_eq!(w.size_of("web:1"), 3);
+    assert!(w.phase().1.contains("InvalidSpec"), "{:?}", w.phase());
+}
+
+/// Answered in the moment in which the ReplicaSet is gone: the answer counts.
+#[test]
+fn a_person_answers_while_the_canary_is_made_again() {
+    let mut w = updating(4, two_pauses());
+    w.lose("web:2");
+    w.annotate(PROMOTE, "true");
+    w.settle();
+    assert!(!w.told("CommandRefused"), "{:?}", w.events);
+    assert_eq!(w.status().current_step_index, Some(3));
+    assert_eq!((w.size_of("web:1"), w.size_of("web:2")), (2, 2));
+    // With another template it is about nobody knows what.
+    let mut w = updating(4, two_pauses());
+    w.lose("web:2");
+    w.image("web:3");
+    w.annotate(PROMOTE, "true");
+    w.settle();
+    assert!(w.told("CommandRefused"), "{:?}", w.events);
+    assert_eq!(w.status().current_step_index, Some(1));
+}
+
+/// Deleted before anything could be kept of it: a person is waited for, and told so whatever else happens.
+#[test]
+fn where_only_a_person_can_go_on_that_is_said_and_no_deadline_fires() {
+    let mut w = updating(4, two_pauses());
+    w.kept.clear();
+    w.lose("web:1");
+    w.settle();
+    w.annotate(PROMOTE, "true");
+    w.settle();
+    let is_told = |w: &World| w.phase().1.contains("the stable ReplicaSet");
+    assert!(w.phase().1.starts_with("StableGone") && is_told(&w));
+    w.now += 7_200;
+    w.settle();
+    assert!(w.phase().1.starts_with("StableGone"), "{:?}", w.phase());
+    w.annotate(ABORT, "no good");
+    w.settle();
+    let (phase, message) = w.phase();
+    assert_eq!(phase, "Degraded");
+    assert!(
+        message.starts_with("RolloutAborted") && is_told(&w),
+        "{message}"
+    );
+    assert!(w.size_of("web:2") > 0, "there is nothing else");
+    w.annotate(PROMOTE, "full");
+    w.settle();
+    assert_eq!(w.phase(), pair("Healthy", ""));
+}

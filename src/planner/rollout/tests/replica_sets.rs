@@ -187,6 +187,8 @@ fn a_replica_set_that_cannot_be_made_is_told_and_stalls_after_a_minute() {
         c.unwrap().message.clone().unwrap()
     };
     assert_eq!(message(&w), why);
+    assert_eq!(w.phase(), pair("Progressing", &why), "I-17: not Healthy");
+    assert_eq!(w.condition("Ready").0, "False");
     assert!(
         w.events
             .iter()
@@ -207,6 +209,64 @@ fn a_replica_set_that_cannot_be_made_is_told_and_stalls_after_a_minute() {
     w.settle();
     assert_eq!(w.phase(), pair("Paused", "CanaryPauseStep"));
     assert_eq!(w.condition("Stalled").0, "False");
+}
+
+/// Deleted at rest, and refused when it is made again: what is gone is not Healthy, however long that
+/// lasts, and nothing is written for it more than once.
+#[test]
+fn a_version_at_rest_that_cannot_be_made_again_is_not_healthy() {
+    let at_rest = || world(2, json!([{"setWeight": 50}, {"pause": {}}]));
+    let blue_green = || super::blue_green::blue_green(json!({}));
+    for (mut w, strategy) in [(at_rest(), "canary"), (blue_green(), "blueGreen")] {
+        w.settle();
+        assert_eq!(w.phase(), pair("Healthy", ""), "{strategy}");
+        w.sets.clear();
+        w.no_creates = Some("no".into());
+        for _ in 0..3 {
+            w.writes.clear();
+            w.turn();
+        }
+        let (phase, message) = w.phase();
+        assert_eq!(phase, "Progressing", "{strategy}");
+        assert!(
+            message.starts_with("Failed to create new replica set"),
+            "{strategy}: {message}"
+        );
+        let status = w.status();
+        assert_eq!(status.available_replicas, Some(0), "{strategy}");
+        assert_eq!(status.updated_replicas, Some(0), "{strategy}");
+        assert_eq!(w.condition("Healthy").0, "False", "{strategy}");
+        assert_eq!(w.condition("Available").0, "False", "{strategy}");
+        assert_eq!(w.condition("Ready").0, "False", "{strategy}");
+        assert_eq!(w.writes, [""; 0], "{strategy}: said once");
+        w.no_creates = None;
+        w.settle();
+        assert_eq!(w.phase(), pair("Healthy", ""), "{strategy}");
+    }
+}
+
+/// An aborted version that cannot be made again stays aborted, and what was in the way is forgotten
+/// when it is not any more.
+#[test]
+fn an_abort_stands_while_its_replica_set_cannot_be_made_again() {
+    let mut w = updating(4, json!([{"setWeight": 50}, {"pause": {}}]));
+    w.annotate(crate::api::ABORT, "no good");
+    w.settle();
+    let (_, before) = w.phase();
+    w.sets.remove(1);
+    w.no_creates = Some("no".into());
+    w.turn();
+    assert_eq!(w.phase().0, "Degraded");
+    let failed = |w: &World| {
+        let status = w.status();
+        let c = status.conditions.iter().find(|c| c.type_ == "Progressing");
+        c.unwrap().message.clone().unwrap().contains("; Failed to")
+    };
+    assert!(failed(&w));
+    w.no_creates = None;
+    w.settle();
+    assert!(!failed(&w));
+    assert_eq!(w.phase(), pair("Degraded", &before));
 }
 
 /// A ReplicaSet that cannot make its pods (quota, admission): condition ReplicaFailure in the words of
