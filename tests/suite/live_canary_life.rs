@@ -12,7 +12,7 @@ fn status(rollout: Option<&Rollout>) -> Option<&RolloutStatus> {
 }
 
 /// A template whose one measurement is a Job that ends well, or not.
-fn check(space: &Space, is_good: bool) {
+pub(crate) fn check(space: &Space, is_good: bool) {
     let code = if is_good { "0" } else { "1" };
     let pod = json!({
         "metadata": {"annotations": {"test.serin.dev/exit-code": code}},

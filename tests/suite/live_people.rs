@@ -10,6 +10,7 @@ use serin::api::{POD_HASH_LABEL, Rollout, RolloutStatus, SCALE_DOWN_DEADLINE};
 use crate::cluster::{Space, until};
 use crate::controller::{Serin, at, phase, space, web};
 use crate::live_blue_green::{first, pair, selects, service};
+use crate::live_canary_life::check;
 use crate::live_whole_life::{is_aborted, sizes_are, with};
 
 fn status(rollout: Option<&Rollout>) -> Option<&RolloutStatus> {
@@ -100,7 +101,8 @@ async fn a_canary_that_nobody_answers_keeps_its_pods_for_a_second_look() {
     sizes_are(&space, "one old version stays", &[("2", 0), ("3", 4)]).await;
 }
 
-/// The preview's pods keep away from what is stable, and go when nobody answers. What clients have is
+/// A first deployment that fails its analysis is told, and measured anew. Later the
+/// preview's pods keep away from what is stable, and go when nobody answers. What clients have is
 /// deleted by somebody during the next try: it is made again, and they never get anything else.
 #[tokio::test]
 async fn a_preview_that_nobody_answers_goes_and_what_clients_have_is_made_again() {
@@ -111,6 +113,20 @@ async fn a_preview_that_nobody_answers_goes_and_what_clients_have_is_made_again(
     let strategy = "{activeService: live, previewService: next, autoPromotionEnabled: false, answerWithin: 5s, \
                     abortScaleDownDelaySeconds: 1, scaleDownDelaySeconds: 1, \
                     antiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: {weight: 10}}}";
+    let judged = "{activeService: live, previewService: next, autoPromotionEnabled: false, \
+                  analyzeFirstDeployment: true, prePromotionAnalysis: {templates: [{templateName: check}]}}";
+    check(&space, false);
+    space.apply(&service("live"));
+    space.apply(&service("next"));
+    space.apply(&pair("1", judged));
+    let failed = space
+        .reaches("web", "the first version fails", phase("Degraded"))
+        .await;
+    let message = failed.message.unwrap();
+    assert!(message.contains("FirstDeploymentFailed"), "{message}");
+    check(&space, true);
+    space.command("web", "retry", "true");
+    space.reaches("web", "it holds now", phase("Healthy")).await;
     let v1 = first(&space, strategy).await;
     let stable = v1.stable_rs.clone().unwrap();
     space.apply(&pair("2", strategy));
