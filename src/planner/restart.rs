@@ -242,7 +242,7 @@ pub(crate) fn without_late_counts(seen: &Observed) -> Option<(Observed, Option<T
             set.available = live;
         }
     }
-    // A pod that is ready and not yet available brings no news when it is.
+    // A pod that is ready and not yet available brings no news when it is, nor when it may be.
     let min_ready = |pod: &PodSeen| {
         let mut sets = seen.replica_sets.iter();
         let set = sets.find(|set| set.uid == pod.owner);
@@ -250,7 +250,8 @@ pub(crate) fn without_late_counts(seen: &Observed) -> Option<(Observed, Option<T
     };
     let ready = pods.iter().filter(|pod| pod.is_active);
     let due = ready
-        .filter_map(|pod| Some(available_at(pod.ready_since?, min_ready(pod))))
+        .filter_map(|pod| Some((pod.ready_since?, min_ready(pod))))
+        .flat_map(|(since, min)| [after(since, i64::from(min)), available_at(since, min)])
         .filter(|at| *at > seen.now)
         .min();
     Some((next?, due))

@@ -236,6 +236,12 @@ fn a_pod_of_which_nobody_can_tell_is_none_that_is_gone() {
     };
     assert_eq!(available(NOW - 10), 2, "as its ReplicaSet counts it");
     assert_eq!(available(NOW - 9), 1);
+    // And that is looked at again in the second in which nobody can tell any more.
+    let mut two = case(2, 1, 1);
+    two.spec = json!({"minReadySeconds": 10});
+    two.pods[1] = (OLD, Some(NOW - 9));
+    let late = crate::planner::restart::without_late_counts(&observed(&two));
+    assert_eq!(late.unwrap().1, Some(time(NOW + 1)));
 }
 
 #[test]
@@ -251,8 +257,8 @@ fn pods_that_serve_nobody_go_first_and_cost_nothing() {
     assert_eq!(plan.effects.iter().filter(|e| e.disruptive).count(), 0);
     assert_eq!(
         plan.wake.time(),
-        Some(time(NOW + 26)),
-        "when it is available"
+        Some(time(NOW + 25)),
+        "when it may be available"
     );
 }
 
