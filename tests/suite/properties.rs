@@ -88,9 +88,10 @@ fn says_what_is_lost(world: &World<'_>) -> bool {
     world.phase() == "Degraded" && is_told
 }
 
-/// A run beside a pause without an end goes on measuring for as long as nobody comes.
+/// A run beside a pause without an end, or beside a stable version that is lost for good, goes on
+/// measuring for as long as nobody comes.
 fn is_measuring(world: &World<'_>) -> bool {
-    world.phase() == "Paused"
+    world.phase() == "Paused" || says_what_is_lost(world)
 }
 
 /// PR1 and I-19: once settled, half an hour brings no write to the Rollout or its ReplicaSets.
