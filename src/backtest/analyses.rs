@@ -214,8 +214,8 @@ fn objective(metric: Metric) -> Result<(Objective, i64, Option<String>), String>
         return Err("an argument has its value from a Secret or a ConfigMap".to_owned());
     }
     let limit = match (&lowered.success, &lowered.failure) {
-        (Some(success), _) => bound(success, false),
-        (None, Some(failure)) => bound(failure, true),
+        (Some(success), _) => bound(success.text(), false),
+        (None, Some(failure)) => bound(failure.text(), true),
         (None, None) => return Err("has no condition".to_owned()),
     };
     let limit = limit.ok_or("its condition is not one bound, such as result[0] <= 0.8")?;

@@ -534,10 +534,11 @@ fn is_outdated(d: &mut Draft<'_>, sets: &Sets<'_>, want: &Wanted<'_>, run: &Anal
     if want.purpose != Purpose::Slo {
         return false;
     }
-    let Ok(today) = build_gate(d, sets, want) else {
+    let Some(spec) = d.spec.slos().filter(|_| without_prometheus(d).is_none()) else {
         return false;
     };
-    if today.spec.metrics == run.spec.metrics {
+    let today = slo::metrics(spec, &slo_context(d, sets));
+    if run.spec.metrics.as_ref() == Some(&today) {
         return false;
     }
     d.note("the objectives changed: they are measured anew");
@@ -773,8 +774,17 @@ fn build_gate(
     if let Some(fault) = without_prometheus(d) {
         return Err(vec![fault]);
     }
-    let rollout = &d.seen.rollout;
     let context = SloContext {
+        labels: labels(d, sets, want.purpose),
+        ..slo_context(d, sets)
+    };
+    Ok(slo::build_run(spec, &context))
+}
+
+/// The canary that a gate is for, without its labels: queries need none.
+fn slo_context(d: &Draft<'_>, sets: &Sets<'_>) -> SloContext {
+    let rollout = &d.seen.rollout;
+    SloContext {
         namespace: rollout.namespace.clone(),
         rollout: rollout.name.clone(),
         uid: rollout.uid.clone(),
@@ -782,9 +792,8 @@ fn build_gate(
         stable_hash: d.read().stable_rs.clone().unwrap_or_default(),
         revision: super::revision::revision_of(d.seen, Some(sets.canary)),
         attempt: attempt(d.read()),
-        labels: labels(d, sets, want.purpose),
-    };
-    Ok(slo::build_run(spec, &context))
+        labels: BTreeMap::new(),
+    }
 }
 
 /// Shows the run in the status, and its changes of phase as events (N23).

@@ -41,8 +41,8 @@ pub struct End {
 
 impl<'a> Turn<'a> {
     /// Starts on a plan made from `seen`.
-    pub fn new(seen: &'a Observed, plan: Plan) -> Self {
-        let queue = plan.effects.iter().cloned().collect();
+    pub fn new(seen: &'a Observed, mut plan: Plan) -> Self {
+        let queue = std::mem::take(&mut plan.effects).into();
         let version = seen.rollout.version.clone();
         Self {
             seen,

@@ -8,6 +8,7 @@ mod scenario;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -35,7 +36,7 @@ fn breaches(scenario: &Scenario) -> Vec<String> {
 fn play(scenario: &Scenario) -> (Rc<RefCell<Findings>>, Vec<String>) {
     let rehearsal = scenario.rehearsal();
     let mut world = World::new(&rehearsal);
-    let (guard, findings) = Guard::new(3);
+    let (guard, findings) = Guard::new(2);
     if !world.warm_up() {
         return (
             findings,
@@ -175,24 +176,27 @@ fn invariants_hold_in_random_stories() {
             (first..first + env("SERIN_SEEDS").unwrap_or(SEEDS)).collect()
         }
     };
-    let threads = env("SERIN_THREADS").map_or(2, |count| count.max(1) as usize);
-    let halves = seeds.chunks(seeds.len().div_ceil(threads).max(1));
-    let failed: Vec<u64> = std::thread::scope(|scope| {
-        let threads: Vec<_> = halves
-            .map(|half| {
-                scope.spawn(move || {
-                    let bad = half
-                        .iter()
-                        .filter(|seed| check(&tree_of(**seed).current()).is_err());
-                    bad.copied().take(20).collect::<Vec<u64>>()
-                })
-            })
-            .collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap())
-            .collect()
+    let threads = env("SERIN_THREADS").unwrap_or(2).max(1);
+    // Stories are of unequal length: whoever is free takes the next one.
+    let next = AtomicUsize::new(0);
+    let play = || {
+        let mut bad = Vec::new();
+        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if check(&tree_of(*seed).current()).is_err() {
+                bad.push(*seed);
+            }
+            if bad.len() == 20 {
+                break;
+            }
+        }
+        bad
+    };
+    let mut failed: Vec<u64> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(play)).collect();
+        let all = threads.into_iter().flat_map(|it| it.join().unwrap());
+        all.collect()
     });
+    failed.sort_unstable();
     if let Some(seed) = failed.first() {
         let (scenario, found) = shrunk(*seed);
         panic!(

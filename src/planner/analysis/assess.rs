@@ -1,7 +1,7 @@
 //! Verdicts: of a measurement (N6), of a metric (N7-N11), of a run (N12). Total over every answer:
 //! NaN, infinity and emptiness never make a success by themselves (invariant I-10).
 
-use super::expr;
+use super::expr::Condition;
 use super::metric::MetricSpec;
 use super::value::MetricValue;
 use crate::api::analysis::MetricResult;
@@ -76,17 +76,17 @@ impl Phase {
 
 /// The verdict on one answer, with a message where there is something to say.
 pub fn measurement(metric: &MetricSpec, answer: &MetricValue) -> (Phase, Option<String>) {
-    let asked = |condition: &Option<String>, field: &str| -> Result<Option<bool>, String> {
-        let Some(text) = condition else {
+    let asked = |condition: &Option<Condition>, field: &str| -> Result<Option<bool>, String> {
+        let Some(condition) = condition else {
             return Ok(None);
         };
-        expr::evaluate(text, answer).map(Some).map_err(|why| {
+        condition.evaluate(answer).map(Some).map_err(|why| {
             let why = if answer.is_empty() {
                 format!("metric result is nil or empty: no data returned from the metric provider ({why})")
             } else {
                 why
             };
-            format!("could not evaluate {field} {text:?}: {why}")
+            format!("could not evaluate {field} {:?}: {why}", condition.text())
         })
     };
     // Failure is asked first: a measurement that is both good and bad is bad.
@@ -113,11 +113,11 @@ pub fn measurement(metric: &MetricSpec, answer: &MetricValue) -> (Phase, Option<
 /// nothing, and neither is a reason to go on.
 fn unless_hollow(metric: &MetricSpec, answer: &MetricValue) -> (Phase, Option<String>) {
     let conditions = || [&metric.success, &metric.failure].into_iter().flatten();
-    if answer.has_non_finite() && !conditions().any(|c| expr::asks_for_nan(c)) {
+    if answer.has_non_finite() && !conditions().any(Condition::asks_for_nan) {
         let message = "the result is not a finite number and no condition asks isNaN or isInf";
         return (Phase::Inconclusive, Some(message.to_owned()));
     }
-    if answer.is_empty() && !conditions().any(|c| expr::asks_for_absence(c)) {
+    if answer.is_empty() && !conditions().any(Condition::asks_for_absence) {
         let message = "no data returned from the metric provider, and no condition asks len, isNil or default";
         return (Phase::Inconclusive, Some(message.to_owned()));
     }

@@ -251,7 +251,7 @@ fn unmatched(
 ) {
     let metrics: Vec<Metric> = metrics.iter().map(|m| filled(m, args)).collect();
     let (dry_run, retention) = (dry_run.unwrap_or_default(), retention.unwrap_or_default());
-    let Err(all) = lower_all(&metrics, dry_run, retention) else {
+    let Err(all) = lower_all(&metrics, dry_run, retention, false) else {
         return;
     };
     for message in all {

@@ -4,7 +4,7 @@
 use regex::Regex;
 
 use super::asked;
-use super::expr;
+use super::expr::Condition;
 use crate::api::IntOrString;
 use crate::api::analysis::{DryRun, MeasurementRetention, Metric};
 use crate::api::providers::MetricProvider;
@@ -29,9 +29,9 @@ pub struct MetricSpec {
     /// How many; `None` without end.
     pub count: Option<i64>,
     /// Condition of success.
-    pub success: Option<String>,
+    pub success: Option<Condition>,
     /// Condition of failure.
-    pub failure: Option<String>,
+    pub failure: Option<Condition>,
     /// Failures allowed; `None` when any number is.
     pub failure_limit: Option<i64>,
     /// Inconclusive measurements allowed.
@@ -48,11 +48,13 @@ pub struct MetricSpec {
     pub retention: usize,
 }
 
-/// Lowers the metrics of a run after substitution. All faults, in the words that clients know.
+/// Lowers the metrics of a run after substitution. All faults, in the words that clients know; but
+/// for the conditions where the run `has_begun`: they were read then.
 pub fn lower_all(
     metrics: &[Metric],
     dry_run: &[DryRun],
     retention: &[MeasurementRetention],
+    has_begun: bool,
 ) -> Result<Vec<MetricSpec>, Vec<String>> {
     let mut faults = Vec::new();
     if metrics.is_empty() {
@@ -63,7 +65,7 @@ pub fn lower_all(
         if specs.iter().any(|s| s.name == metric.name) {
             faults.push(format!("metrics[{i}]: duplicate name '{}'", metric.name));
         }
-        match lower(metric) {
+        match lower_read(metric, has_begun) {
             Ok(spec) => specs.push(spec),
             Err(all) => faults.extend(all.into_iter().map(|f| format!("metrics[{i}]: {f}"))),
         }
@@ -116,6 +118,10 @@ fn matching(pattern: &str, names: &[&str]) -> Result<Vec<String>, String> {
 
 /// Lowers one metric, in which no `{{args}}` is left.
 pub fn lower(metric: &Metric) -> Result<MetricSpec, Vec<String>> {
+    lower_read(metric, false)
+}
+
+fn lower_read(metric: &Metric, was_read: bool) -> Result<MetricSpec, Vec<String>> {
     let mut faults = Vec::new();
     let number =
         |faults: &mut Vec<String>, value: &Option<IntOrString>, field: &str| -> Option<i64> {
@@ -195,16 +201,18 @@ pub fn lower(metric: &Metric) -> Result<MetricSpec, Vec<String>> {
             "count must be >= inconclusiveLimit".to_owned(),
         );
     }
-    for (field, condition) in [
-        ("successCondition", &metric.success_condition),
-        ("failureCondition", &metric.failure_condition),
-    ] {
-        if let Some(text) = condition.as_deref().filter(|t| !t.is_empty())
-            && let Err(why) = expr::check(text)
-        {
-            refuse(true, format!("{field} {text:?}: {why}"));
+    let (success, failure_condition) = asked::conditions(metric);
+    let mut read = |field: &str, text: Option<String>| {
+        let text = text?;
+        if was_read {
+            return Some(Condition::read_before(&text));
         }
-    }
+        let read = Condition::parse(&text);
+        read.map_err(|why| refuse(true, format!("{field} {text:?}: {why}")))
+            .ok()
+    };
+    let success = read("successCondition", success);
+    let failure_condition = read("failureCondition", failure_condition);
     match provider_names(&metric.provider).as_slice() {
         [] => refuse(true, "no provider specified".to_owned()),
         [_] => {}
@@ -214,7 +222,6 @@ pub fn lower(metric: &Metric) -> Result<MetricSpec, Vec<String>> {
     if !faults.is_empty() {
         return Err(faults);
     }
-    let (success, failure_condition) = asked::conditions(metric);
     // A comparison is measured until it is decided: one verdict is enough, and none is no trouble.
     let is_comparison = metric.provider.compare.is_some();
     let successes = if is_comparison && successes == 0 {

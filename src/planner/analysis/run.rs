@@ -6,6 +6,7 @@
 //! if `urgent`); after the write, drop the answers that `settled` names. A crash loses what was not
 //! written and repeats exactly that, because a slot is a number in the stored status.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -295,8 +296,21 @@ struct Prepared {
     resolved: BTreeMap<String, String>,
     /// Keys of providers' own Secrets, by metric.
     credentials: BTreeMap<String, BTreeMap<String, String>>,
-    /// Second questions by metric.
-    diagnoses: BTreeMap<String, Diagnosis>,
+    /// The run, for its second questions.
+    run: Arc<AnalysisRun>,
+    /// Second questions by metric, read when the first one has no answer.
+    diagnoses: OnceCell<BTreeMap<String, Diagnosis>>,
+}
+
+impl Prepared {
+    fn diagnosis(&self, metric: &str) -> Option<&Diagnosis> {
+        let all = self.diagnoses.get_or_init(|| {
+            let annotations = self.run.metadata.annotations.as_ref();
+            let text = annotations.and_then(|a| a.get(diagnosis::ANNOTATION));
+            text.map(|text| diagnosis::read(text)).unwrap_or_default()
+        });
+        all.get(metric)
+    }
 }
 
 /// A turn under way: the status grows, the plan with it.
@@ -727,7 +741,7 @@ fn needs_diagnosis<'r>(
     answer: &Answer,
 ) -> Option<&'r Diagnosis> {
     let is_empty = answer.result.as_ref().is_ok_and(MetricValue::is_empty);
-    is_empty.then(|| run.diagnoses.get(&metric.name)).flatten()
+    is_empty.then(|| run.diagnosis(&metric.name)).flatten()
 }
 
 /// Texts in a status are read by people: 1024 bytes are enough, and an answer can be a megabyte.

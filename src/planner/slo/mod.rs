@@ -15,7 +15,7 @@ mod run;
 
 pub use gate::{Gate, Reading, gate, readings};
 pub use lower::{check, lower};
-pub use run::{SloContext, build_run, run_name};
+pub use run::{SloContext, build_run, metrics, run_name};
 
 use bound::{Limit, Unit};
 use promql::Selector;

@@ -54,15 +54,7 @@ pub fn run_name(context: &SloContext) -> String {
 /// Builds the run. Where `slos` name no Prometheus, neither does the run: the provider then asks
 /// the operator's, which may stand on any address.
 pub fn build_run(spec: &SloSpec, context: &SloContext) -> AnalysisRun {
-    let versions = Versions {
-        spec,
-        namespace: &context.namespace,
-        rollout: &context.rollout,
-        canary: &context.hash,
-        stable: &context.stable_hash,
-        own: &[],
-    };
-    let metrics = spec.objectives.iter().map(|o| metric(o, &versions));
+    let versions = versions(spec, context);
     let diagnoses: BTreeMap<_, _> = spec
         .objectives
         .iter()
@@ -90,10 +82,28 @@ pub fn build_run(spec: &SloSpec, context: &SloContext) -> AnalysisRun {
         ..RunRequest::default()
     };
     let run = AnalysisRunSpec {
-        metrics: Some(metrics.collect()),
+        metrics: Some(metrics(spec, context)),
         ..AnalysisRunSpec::default()
     };
     template::object(&request, run)
+}
+
+/// The objectives as the run's metrics.
+pub fn metrics(spec: &SloSpec, context: &SloContext) -> Vec<Metric> {
+    let versions = versions(spec, context);
+    let objectives = spec.objectives.iter();
+    objectives.map(|o| metric(o, &versions)).collect()
+}
+
+fn versions<'a>(spec: &'a SloSpec, context: &'a SloContext) -> Versions<'a> {
+    Versions {
+        spec,
+        namespace: &context.namespace,
+        rollout: &context.rollout,
+        canary: &context.hash,
+        stable: &context.stable_hash,
+        own: &[],
+    }
 }
 
 /// One objective as a metric.

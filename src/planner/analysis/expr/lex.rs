@@ -35,11 +35,39 @@ impl Token {
     }
 }
 
-/// Longest first, so that `>=` is not read as `>`.
-const SIGNS: [&str; 32] = [
-    "?.", "??", "&&", "||", "==", "!=", "<=", ">=", "**", "..", "(", ")", "[", "]", "{", "}", "+",
-    "-", "*", "/", "%", "^", "<", ">", "!", "?", ":", ",", ".", "|", ";", "=",
-];
+/// Signs of two characters come first, so that `>=` is not read as `>`.
+fn sign_of_two(text: &str) -> Option<&'static str> {
+    const SIGNS: [&str; 10] = ["?.", "??", "&&", "||", "==", "!=", "<=", ">=", "**", ".."];
+    SIGNS.into_iter().find(|sign| *sign == text)
+}
+
+fn sign_of_one(first: char) -> Option<&'static str> {
+    Some(match first {
+        '(' => "(",
+        ')' => ")",
+        '[' => "[",
+        ']' => "]",
+        '{' => "{",
+        '}' => "}",
+        '+' => "+",
+        '-' => "-",
+        '*' => "*",
+        '/' => "/",
+        '%' => "%",
+        '^' => "^",
+        '<' => "<",
+        '>' => ">",
+        '!' => "!",
+        '?' => "?",
+        ':' => ":",
+        ',' => ",",
+        '.' => ".",
+        '|' => "|",
+        ';' => ";",
+        '=' => "=",
+        _ => return None,
+    })
+}
 
 /// Splits a condition into tokens.
 pub(super) fn lex(text: &str) -> Result<Vec<Spanned>, String> {
@@ -128,7 +156,10 @@ impl<'a> Lexer<'a> {
     }
 
     fn sign(&mut self, first: char) -> Result<Token, String> {
-        match SIGNS.iter().find(|sign| self.rest().starts_with(**sign)) {
+        let two = matches!(first, '?' | '&' | '|' | '=' | '!' | '<' | '>' | '*' | '.')
+            .then(|| self.rest().get(..2))
+            .flatten();
+        match two.and_then(sign_of_two).or_else(|| sign_of_one(first)) {
             Some(sign) => {
                 self.at = self.at.saturating_add(sign.len());
                 Ok(Token::Sign(sign))

@@ -81,35 +81,35 @@ fn describe(token: &Token) -> String {
     }
 }
 
-/// Binary operators: spelling, precedence, canonical name. Higher binds tighter; `**` leans right.
-const BINARY: [(&str, u8, &str); 26] = [
-    ("|", 0, "|"),
-    ("or", 10, "||"),
-    ("||", 10, "||"),
-    ("and", 15, "&&"),
-    ("&&", 15, "&&"),
-    ("==", 20, "=="),
-    ("!=", 20, "!="),
-    ("<", 20, "<"),
-    (">", 20, ">"),
-    ("<=", 20, "<="),
-    (">=", 20, ">="),
-    ("in", 20, "in"),
-    ("not", 20, "not"),
-    ("contains", 20, "contains"),
-    ("startsWith", 20, "startsWith"),
-    ("endsWith", 20, "endsWith"),
-    ("matches", 20, "matches"),
-    ("..", 25, ".."),
-    ("+", 30, "+"),
-    ("-", 30, "-"),
-    ("*", 60, "*"),
-    ("/", 60, "/"),
-    ("%", 60, "%"),
-    ("**", 100, "**"),
-    ("^", 100, "**"),
-    ("??", 200, "??"),
-];
+/// Binary operators: precedence and canonical name by spelling. Higher binds tighter; `**` leans right.
+fn binary(spelling: &str) -> Option<(u8, &'static str)> {
+    Some(match spelling {
+        "|" => (0, "|"),
+        "or" | "||" => (10, "||"),
+        "and" | "&&" => (15, "&&"),
+        "==" => (20, "=="),
+        "!=" => (20, "!="),
+        "<" => (20, "<"),
+        ">" => (20, ">"),
+        "<=" => (20, "<="),
+        ">=" => (20, ">="),
+        "in" => (20, "in"),
+        "not" => (20, "not"),
+        "contains" => (20, "contains"),
+        "startsWith" => (20, "startsWith"),
+        "endsWith" => (20, "endsWith"),
+        "matches" => (20, "matches"),
+        ".." => (25, ".."),
+        "+" => (30, "+"),
+        "-" => (30, "-"),
+        "*" => (60, "*"),
+        "/" => (60, "/"),
+        "%" => (60, "%"),
+        "**" | "^" => (100, "**"),
+        "??" => (200, "??"),
+        _ => return None,
+    })
+}
 
 struct Parser<'a> {
     tokens: &'a [Spanned],
@@ -200,11 +200,11 @@ impl Parser<'_> {
 
     fn climb(&mut self, least: u8) -> Result<Tree, String> {
         let mut left = self.unary()?;
-        while let Some((_, precedence, name)) = BINARY.iter().find(|b| b.0 == self.spelling()) {
-            if *precedence < least {
+        while let Some((precedence, name)) = binary(self.spelling()) {
+            if precedence < least {
                 break;
             }
-            left = self.binary(left, *precedence, name)?;
+            left = self.binary(left, precedence, name)?;
         }
         if least == 0 && self.accept("?") {
             let (yes, a) = self.expression(0)?;

@@ -1,10 +1,12 @@
 //! From a stored run to metrics that can be asked: arguments and secrets filled in, faults found.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{KeyNeed, Prepared, RunObserved, Source, diagnosis};
+use super::{KeyNeed, Prepared, RunObserved, Source};
 use crate::api::analysis::{Metric, SecretKeyRef, ValueFrom};
 use crate::api::providers::MetricProvider;
 use crate::planner::analysis::args::{self, Values};
@@ -123,6 +125,7 @@ pub(super) fn metrics(seen: &RunObserved) -> Result<Prepared, String> {
         &filled,
         spec.dry_run.as_deref().unwrap_or_default(),
         spec.measurement_retention.as_deref().unwrap_or_default(),
+        has_begun(seen),
     );
     let metrics = lowered.map_err(|faults| {
         args::redact(
@@ -130,17 +133,21 @@ pub(super) fn metrics(seen: &RunObserved) -> Result<Prepared, String> {
             &secrets,
         )
     })?;
-    let annotations = seen.run.metadata.annotations.as_ref();
-    let diagnoses = annotations
-        .and_then(|a| a.get(diagnosis::ANNOTATION))
-        .map(|text| diagnosis::read(text));
     Ok(Prepared {
         metrics,
         secrets,
         resolved,
         credentials: all_keys,
-        diagnoses: diagnoses.unwrap_or_default(),
+        run: Arc::clone(&seen.run),
+        diagnoses: OnceCell::new(),
     })
+}
+
+/// Something was measured: the metrics were read without fault then.
+fn has_begun(seen: &RunObserved) -> bool {
+    let status = seen.run.status.as_ref();
+    let results = status.and_then(|status| status.metric_results.as_ref());
+    results.is_some_and(|results| !results.is_empty())
 }
 
 /// Values of all arguments.
@@ -200,6 +207,11 @@ fn key(seen: &RunObserved, secrets: &mut Vec<String>, need: &KeyNeed) -> Result<
 }
 
 fn fill(metric: &Metric, values: &Values) -> Result<Metric, String> {
+    // Most metrics name no argument, and to write one is much cheaper than to build its tree.
+    let text = serde_json::to_string(metric).map_err(|e| e.to_string())?;
+    if !text.contains("{{") {
+        return Ok(metric.clone());
+    }
     let mut json: Value = serde_json::to_value(metric).map_err(|e| e.to_string())?;
     args::substitute(&mut json, values)?;
     serde_json::from_value(json).map_err(|e| e.to_string())

@@ -78,7 +78,7 @@ fn a_run_says_everything_in_plain_api() {
         Some("len(result) > 0 && !isNaN(result[0]) && !isInf(result[0]) && result[0] < 0.99")
     );
     // It is a valid run that ends neither for lack of data nor for a Prometheus that is down.
-    let lowered = metric::lower_all(run.spec.metrics.as_ref().unwrap(), &[], &[]).unwrap();
+    let lowered = metric::lower_all(run.spec.metrics.as_ref().unwrap(), &[], &[], false).unwrap();
     assert_eq!(
         (lowered[0].failure_limit, lowered[0].count),
         (Some(2), None)
