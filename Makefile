@@ -24,7 +24,7 @@ test: tools delivery-tools ## Everything, on a real control plane with a real Pr
 	$(CARGO) build --bin serin --example node --example agent --example bench
 	SERIN_APISERVER=start SERIN_PROMETHEUS_TESTS=start \
 	  PATH="$$(dirname "$$(tests/control-plane/install.sh --where-prometheus)"):$$PATH" \
-	  $(CARGO) test --lib --bins --test suite
+	  $(CARGO) test --no-fail-fast --lib --bins --test suite
 	$(CARGO) test --test suite -- --ignored --nocapture what_the_suite_has_used_is_granted
 	$(CARGO) test --doc
 
@@ -32,7 +32,8 @@ fuzz: rust ## Broken input of every kind that serin reads, a minute each; FUZZ=5
 	SERIN_FUZZ_SECONDS=$(or $(FUZZ),60) SERIN_FUZZ_SEED=$$(date +%s) $(CARGO) test --test suite -- --nocapture --test-threads 2 fuzz::
 
 stories: rust ## 10,000 random stories; SEEDS=100000 for more, FROM=10000 for later ones
-	SERIN_SEEDS=$(or $(SEEDS),10000) SERIN_FROM=$(or $(FROM),0) $(CARGO) test --quiet --test suite -- invariants_hold
+	GLIBC_TUNABLES=glibc.malloc.tcache_count=2000 SERIN_SEEDS=$(or $(SEEDS),10000) SERIN_FROM=$(or $(FROM),0) \
+	  $(CARGO) test --quiet --test suite -- invariants_hold
 
 quick: rust ## Only what needs nothing but Rust
 	$(CARGO) test --lib --bins --test suite
