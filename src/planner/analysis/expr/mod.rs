@@ -60,7 +60,9 @@ impl Condition {
     }
 
     fn tree(&self) -> Result<&Node, String> {
-        let tree = self.tree.get_or_init(|| parse::parse(&self.text).map(Arc::new));
+        let tree = self
+            .tree
+            .get_or_init(|| parse::parse(&self.text).map(Arc::new));
         tree.as_deref().map_err(Clone::clone)
     }
 
