@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 SERIN_CACHE ?= $(CURDIR)/.cache
 export SERIN_CACHE
 
-.PHONY: help rust demo demo-live test stories quick fuzz upgrade bench check crds golden size limits image image-arm64 image-twice tools delivery-tools
+.PHONY: help rust demo demo-live test stories quick fuzz upgrade bench check crds golden picture size limits image image-arm64 image-twice tools delivery-tools
 
 help: ## List the tasks
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -65,6 +65,10 @@ check: ## Exactly what CI runs
 
 crds: rust ## Write crds/ from the Rust types
 	$(CARGO) run --quiet --bin serin -- crds --output-dir crds
+
+picture: rust ## Take README's picture of a rehearsal again; installs a browser if there is none
+	@$(CARGO) build --quiet --bin serin
+	@docs/picture.sh ./target/debug/serin
 
 golden: ## Rewrite the golden files; read the difference before you commit it
 	UPDATE_GOLDEN=1 $(CARGO) test --test suite

@@ -159,12 +159,28 @@ fn goes_back(d: &Draft<'_>, sets: &Sets<'_>, wanted: Pair) -> bool {
     read.abort == Some(true) && read.stable_rs != read.current_pod_hash && !is_back
 }
 
+/// A version that is taken back step by step is not made larger to restart its pods: they go anyway.
+fn never_back_up(d: &Draft<'_>, sets: &Sets<'_>, pair: Pair) -> Pair {
+    let read = d.read();
+    let is_aborted = read.abort == Some(true) && read.stable_rs != read.current_pod_hash;
+    let most = if is_aborted {
+        sets.canary.replicas
+    } else {
+        pair.canary
+    };
+    Pair {
+        canary: pair.canary.min(most),
+        ..pair
+    }
+}
+
 fn scale(d: &mut Draft<'_>, sets: &Sets<'_>, fence: Fence, wanted: Pair) -> Scaling {
     let room = Room::of_canary(d.spec.replicas, fence);
     let restart = restart::look(d, sets, room, wanted);
     let goes_back = goes_back(d, sets, wanted);
     let surge = restart.as_ref().filter(|_| !goes_back);
-    let target = surge.and_then(|it| it.surge(d)).unwrap_or(wanted);
+    let raised = surge.and_then(|it| it.surge(d));
+    let target = raised.map_or(wanted, |pair| never_back_up(d, sets, pair));
     let has_older = sets.older.iter().any(|rs| rs.replicas > 0);
     let is_stuck = has_older && is_stuck(d);
     let sizes = Sizes {

@@ -19,7 +19,7 @@ use serin::planner::config::ConfigKind;
 use serin::sim::clock::plus;
 use serin::sim::event::Kind;
 use serin::sim::pods::{Behaviour, Readiness};
-use serin::sim::script::Verb;
+use serin::sim::script::{Plugin, Verb};
 use serin::sim::{Ending, World};
 
 /// How many stories are played when nobody says.
@@ -493,6 +493,20 @@ fn an_old_list_after_a_restart_is_never_a_first_deployment() {
 }
 
 /// Without faults a timed pause is not longer than it must be either.
+/// A restart makes a version no larger that is taken back, however slowly (seeds 29965, 39717).
+#[test]
+fn a_restart_makes_no_canary_larger_that_is_taken_back() {
+    let story = Scenario {
+        extra: serde_json::json!({"gradualRollback": {"by": 1, "every": "2s"}}),
+        lag_ms: 2_258,
+        startup_ms: 100,
+        ..Scenario::plain(3, &[])
+    }
+    .and(4_517, Verb::Restart)
+    .and(4_517, Verb::Plugin(Plugin::Abort));
+    assert_eq!(check(&story), Ok(()));
+}
+
 #[test]
 fn pauses_are_exact() {
     let steps = [Step::Weight(50), Step::Pause(7), Step::Weight(100)];

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Takes README's picture again: the page of the failing rehearsal, as a browser shows its beginning.
+# `make picture` builds serin and calls it. Installs Debian's chromium where there is none.
+set -eu
+serin=$1
+cd "$(dirname "$0")/.."
+
+if ! command -v chromium >/dev/null; then
+    echo "picture: installing Debian's chromium" >&2
+    as_root=$([ "$(id -u)" = 0 ] || echo sudo)
+    $as_root apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
+fi
+page=$(mktemp -d)
+trap 'rm -rf "$page"' EXIT
+"$serin" rehearse --report "$page/report.html" examples/rehearsals/support-agent-failing.yaml >/dev/null
+# A page of our own without scripts: the sandbox, which root does not get, protects nothing here.
+chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1000,1270 \
+    --user-data-dir="$page/profile" --screenshot=docs/rehearsal.png "file://$page/report.html" 2>/dev/null
+echo "picture: docs/rehearsal.png"
