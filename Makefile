@@ -20,9 +20,10 @@ demo-live: tools ## The same for real: control plane, Prometheus, agents as proc
 	@$(CARGO) build --bin serin --examples
 	@$(CARGO) run --quiet --example demo_live
 
-test: tools delivery-tools ## Everything, on a real control plane with a real Prometheus
+test: tools delivery-tools ## Everything, on a real control plane with a real Prometheus; THREADS=2 for fewer tests at once
 	$(CARGO) build --bin serin --example node --example agent --example bench
-	SERIN_APISERVER=start SERIN_PROMETHEUS_TESTS=start \
+	@# Live tests wait for other programs most of the time: more of them than there are cores.
+	SERIN_APISERVER=start SERIN_PROMETHEUS_TESTS=start RUST_TEST_THREADS=$(or $(THREADS),4) \
 	  PATH="$$(dirname "$$(tests/control-plane/install.sh --where-prometheus)"):$$PATH" \
 	  $(CARGO) test --no-fail-fast --lib --bins --test suite
 	$(CARGO) test --test suite -- --ignored --nocapture what_the_suite_has_used_is_granted

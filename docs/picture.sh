@@ -5,11 +5,7 @@ set -eu
 serin=$1
 cd "$(dirname "$0")/.."
 
-if ! command -v chromium >/dev/null; then
-    echo "picture: installing Debian's chromium" >&2
-    as_root=$([ "$(id -u)" = 0 ] || echo sudo)
-    $as_root apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
-fi
+tests/control-plane/install.sh --browser
 page=$(mktemp -d)
 trap 'rm -rf "$page"' EXIT
 "$serin" rehearse --report "$page/report.html" examples/rehearsals/support-agent-failing.yaml >/dev/null

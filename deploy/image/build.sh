@@ -36,12 +36,13 @@ fi
 mkdir -p "$out"
 # As in the Dockerfile. With --target the flags are the binary's alone, and not those of build scripts.
 export RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$PWD=. --remap-path-prefix=$home=cargo"
-if "$cargo" auditable --version >/dev/null 2>&1; then
-    "$cargo" auditable build --release --locked --bin serin --target "$target"
-else
-    say "cargo-auditable is not installed: the binary will not carry its list of parts"
-    "$cargo" build --release --locked --bin serin --target "$target"
+if ! "$cargo" auditable --version >/dev/null 2>&1; then
+    # The version that the Dockerfile names; without the flags above, which are the image's binary's.
+    auditable=$(sed -n 's/.*cargo-auditable@\([0-9.]*\).*/\1/p' Dockerfile)
+    say "installing cargo-auditable $auditable from the registry, once"
+    env -u RUSTFLAGS "$cargo" install --locked --quiet "cargo-auditable@$auditable"
 fi
+"$cargo" auditable build --release --locked --bin serin --target "$target"
 binary=${CARGO_TARGET_DIR:-target}/$target/release/serin
 
 size=$(stat -c %s "$binary")

@@ -45,6 +45,9 @@ struct Flags {
     /// Not ready until this long after the start.
     #[arg(long, env = "AGENT_START_DELAY", default_value = "0s", value_parser = humantime::parse_duration)]
     start_delay: Duration,
+    /// Takes tasks for so long after SIGTERM: whoever sends them learns a moment later that this pod goes.
+    #[arg(long, env = "AGENT_DRAIN", default_value = "500ms", value_parser = humantime::parse_duration)]
+    drain: Duration,
     /// Exits with code 1 this long after the start.
     #[arg(long, env = "AGENT_CRASH_AFTER", value_parser = humantime::parse_duration)]
     crash_after: Option<Duration>,
@@ -100,6 +103,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
             term.recv().await;
             eprintln!("agent: told to stop, finishing the tasks in hand");
             draining.set_ready(false);
+            tokio::time::sleep(flags.drain).await;
         })
         .await?;
     Ok(())

@@ -41,7 +41,7 @@ pub(crate) fn start(parent: &Path) -> anyhow::Result<Parts> {
                 ..Options::default()
             };
             let plane = ControlPlane::start_with(&dir.join("plane"), options)?;
-            plane.let_serin_do_everything()?;
+            plane.give_serin_its_rights()?;
             Ok(plane)
         },
     )?;

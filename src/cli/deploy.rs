@@ -48,6 +48,9 @@ pub struct Args {
     /// A Secret that analyses take credentials from, and that the controller may read; may be given several times
     #[arg(long = "secret", value_name = "NAMESPACE/NAME")]
     pub secrets: Vec<String>,
+    /// A ConfigMap that analyses take arguments from, and that the controller may read; may be given several times
+    #[arg(long = "config-map", value_name = "NAMESPACE/NAME")]
+    pub config_maps: Vec<String>,
     /// A namespace whose Rollouts may track ConfigMaps and Secrets (serin.dev/track-config): the controller may
     /// read and copy them there; may be given several times
     #[arg(long = "track-config", value_name = "NAMESPACE")]
@@ -140,6 +143,7 @@ fn install(args: &Args) -> Install {
         monitoring_namespace,
         api_servers,
         secrets,
+        config_maps,
         track_config,
         webhook: _,
         webhook_fail_closed,
@@ -158,6 +162,7 @@ fn install(args: &Args) -> Install {
         monitoring_namespace,
         api_servers,
         secrets,
+        config_maps,
         track_config,
         webhook_fails_closed: webhook_fail_closed,
     }

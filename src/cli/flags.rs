@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 
+use crate::deploy::install::MOST_SHARDS;
+
 /// What is looked at; each with the name of its flag or variable.
 #[derive(Debug)]
 pub(super) struct Given<'a> {
@@ -71,9 +73,6 @@ pub(super) fn faults(given: &Given<'_>) -> Vec<String> {
     }
     faults
 }
-
-/// Shards at most.
-const MOST_SHARDS: u32 = 64;
 
 /// An address of a service: http or https, a host, no user, query or fragment.
 fn check_url(text: &str) -> Result<(), &'static str> {

@@ -1,7 +1,7 @@
 //! What an installer chooses, and what is wrong with a choice.
 
-/// Shards at most, as `serin controller` has it: each is a Lease that is renewed every few seconds.
-const MOST_SHARDS: u32 = 64;
+/// Shards at most: each is a Lease that is renewed every few seconds.
+pub const MOST_SHARDS: u32 = 64;
 
 /// How serin is to be installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Install {
     pub api_servers: Vec<String>,
     /// Secrets that analyses take credentials from, each as NAMESPACE/NAME.
     pub secrets: Vec<String>,
+    /// ConfigMaps that analyses take arguments from, each as NAMESPACE/NAME.
+    pub config_maps: Vec<String>,
     /// Namespaces whose Rollouts may track ConfigMaps and Secrets.
     pub track_config: Vec<String>,
     /// What the API server cannot ask the webhook about is refused, not let in.
@@ -48,6 +50,7 @@ impl Default for Install {
             monitoring_namespace: "monitoring".to_owned(),
             api_servers: vec![],
             secrets: vec![],
+            config_maps: vec![],
             track_config: vec![],
             webhook_fails_closed: false,
         }
@@ -101,11 +104,13 @@ impl Install {
             let what = "must be addresses as CIDR, such as 10.0.0.1/32";
             expect("--api-server", cidr, is_cidr(cidr), what);
         }
-        for secret in &self.secrets {
-            let is_right = secret
+        let secrets = self.secrets.iter().map(|it| ("--secret", it));
+        let config_maps = self.config_maps.iter().map(|it| ("--config-map", it));
+        for (flag, object) in secrets.chain(config_maps) {
+            let is_right = object
                 .split_once('/')
                 .is_some_and(|(space, name)| is_label(space) && is_subdomain(name));
-            expect("--secret", secret, is_right, "must be NAMESPACE/NAME");
+            expect(flag, object, is_right, "must be NAMESPACE/NAME");
         }
         for tracked in &self.track_config {
             expect("--track-config", tracked, is_label(tracked), name);

@@ -248,7 +248,10 @@ subjects:
         &rules([&LEASE]),
     ));
     for secret in &install.secrets {
-        documents.extend(secret_in(secret, namespace));
+        documents.extend(one_of("secret", secret, namespace));
+    }
+    for config_map in &install.config_maps {
+        documents.extend(one_of("configmap", config_map, namespace));
     }
     for tracked in &install.track_config {
         let rules = rules([&TRACK_CONFIG]);
@@ -290,15 +293,15 @@ subjects:
     [role, binding]
 }
 
-/// The right to read one Secret, in its own namespace and by its name.
-fn secret_in(secret: &str, account: &str) -> Vec<String> {
-    let Some((namespace, name)) = secret.split_once('/') else {
+/// The right to read one object of this kind, in its own namespace and by its name.
+fn one_of(kind: &str, object: &str, account: &str) -> Vec<String> {
+    let Some((namespace, name)) = object.split_once('/') else {
         return vec![];
     };
     let rules = format!(
-        "- apiGroups: [\"\"]\n  resources: [secrets]\n  resourceNames: [{name}]\n  verbs: [get]\n"
+        "- apiGroups: [\"\"]\n  resources: [{kind}s]\n  resourceNames: [{name}]\n  verbs: [get]\n"
     );
-    bound_in(namespace, &format!("serin-secret-{name}"), account, &rules).into()
+    bound_in(namespace, &format!("serin-{kind}-{name}"), account, &rules).into()
 }
 
 /// Kinds that people work with.

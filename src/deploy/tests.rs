@@ -36,6 +36,7 @@ fn strange() -> Install {
         monitoring_namespace: "watch".to_owned(),
         api_servers: vec!["10.0.0.1/32".to_owned(), "fd00::1/128".to_owned()],
         secrets: vec!["agents/prometheus-token".to_owned()],
+        config_maps: vec!["agents/bounds".to_owned()],
         track_config: vec!["agents".to_owned()],
         webhook_fails_closed: true,
     }
@@ -231,6 +232,7 @@ fn wrong_choices_are_refused_all_at_once() {
         monitoring_namespace: String::new(),
         api_servers: vec!["10.0.0.1".to_owned()],
         secrets: vec!["token".to_owned()],
+        config_maps: vec!["bounds".to_owned()],
         track_config: vec!["a/b".to_owned()],
         is_namespaced: false,
         webhook_fails_closed: false,
@@ -247,6 +249,7 @@ fn wrong_choices_are_refused_all_at_once() {
         "--monitoring-namespace",
         "--api-server",
         "--secret",
+        "--config-map",
         "--track-config",
     ] {
         assert!(

@@ -324,12 +324,14 @@ impl Controller {
             Ok(keys) => Ok(Ok(keys)),
             Err(CallError::NotFound(_)) => Ok(Err(None)),
             Err(CallError::Refused { message, .. }) => {
-                let kind = match source {
-                    Source::Secret | Source::ControllerSecret => "secret",
-                    Source::ConfigMap => "configmap",
+                let own = self.settings.own_namespace.as_str();
+                let (kind, flag, at) = match source {
+                    Source::Secret => ("secret", "--secret", namespace),
+                    Source::ControllerSecret => ("secret", "--secret", own),
+                    Source::ConfigMap => ("configmap", "--config-map", namespace),
                 };
                 Ok(Err(Some(format!(
-                    "{kind} '{name}' cannot be read: {message}: give the controller a Role for it"
+                    "{kind} '{name}' cannot be read: {message}: let the controller do it: serin deploy generate-rbac {flag} {at}/{name} | kubectl apply -f -"
                 ))))
             }
             Err(error) => Err(error),

@@ -156,22 +156,11 @@ fn goes_back(d: &Draft<'_>, sets: &Sets<'_>, wanted: Pair) -> bool {
     let read = d.read();
     let stable = sets.stable.map_or(0, |rs| rs.replicas);
     let is_back = sets.canary.replicas <= wanted.canary && stable >= wanted.stable;
-    read.abort == Some(true) && read.stable_rs != read.current_pod_hash && !is_back
+    is_taken_back(read) && !is_back
 }
 
-/// A version that is taken back step by step is not made larger to restart its pods: they go anyway.
-fn never_back_up(d: &Draft<'_>, sets: &Sets<'_>, pair: Pair) -> Pair {
-    let read = d.read();
-    let is_aborted = read.abort == Some(true) && read.stable_rs != read.current_pod_hash;
-    let most = if is_aborted {
-        sets.canary.replicas
-    } else {
-        pair.canary
-    };
-    Pair {
-        canary: pair.canary.min(most),
-        ..pair
-    }
+fn is_taken_back(read: &RolloutStatus) -> bool {
+    read.abort == Some(true) && read.stable_rs != read.current_pod_hash
 }
 
 fn scale(d: &mut Draft<'_>, sets: &Sets<'_>, fence: Fence, wanted: Pair) -> Scaling {
@@ -180,7 +169,12 @@ fn scale(d: &mut Draft<'_>, sets: &Sets<'_>, fence: Fence, wanted: Pair) -> Scal
     let goes_back = goes_back(d, sets, wanted);
     let surge = restart.as_ref().filter(|_| !goes_back);
     let raised = surge.and_then(|it| it.surge(d));
-    let target = raised.map_or(wanted, |pair| never_back_up(d, sets, pair));
+    // What is taken back step by step is not made larger to restart its pods: they go anyway.
+    let raised = raised.map(|pair| match is_taken_back(d.read()) {
+        true => descent::capped(pair, sets.canary.replicas, d.spec.replicas),
+        false => pair,
+    });
+    let target = raised.unwrap_or(wanted);
     let has_older = sets.older.iter().any(|rs| rs.replicas > 0);
     let is_stuck = has_older && is_stuck(d);
     let sizes = Sizes {

@@ -45,7 +45,14 @@ pub(crate) fn is_full(d: &Draft<'_>, canary: &ReplicaSetSeen) -> bool {
     if let Some(threshold) = d.spec.canary().and_then(|c| c.threshold) {
         return canary.is_observed && threshold.is_met(canary.available, replicas);
     }
-    canary.is_observed && canary.replicas == replicas && canary.available >= replicas
+    has_every_pod(d, canary)
+}
+
+/// True when the version has every pod that is wanted, and all are available, whatever a threshold
+/// lets a step do with.
+pub(crate) fn has_every_pod(d: &Draft<'_>, set: &ReplicaSetSeen) -> bool {
+    let replicas = d.spec.replicas;
+    set.is_observed && set.replicas == replicas && set.available >= replicas
 }
 
 /// The version in spec is the stable one from now on.

@@ -504,7 +504,7 @@ impl Cluster {
         }
         let version = self.next_version();
         object.metadata.resource_version = Some(version.clone());
-        let next = if spec_changed {
+        let mut next = if spec_changed {
             object.metadata.generation = Some(current.seen.generation + 1);
             let mut next = lowered(&object);
             next.seen.status = Arc::clone(&current.seen.status);
@@ -512,7 +512,6 @@ impl Cluster {
         } else {
             current.with_metadata(&object)
         };
-        let mut next = next;
         next.seen.is_deleting = current.seen.is_deleting;
         let is_let_go = next.seen.is_deleting && next.seen.finalizers.is_empty();
         let name = next.seen.name.clone();

@@ -51,7 +51,8 @@ pub(crate) struct ControlPlane {
     pub(crate) ca: PathBuf,
     /// In group `system:masters`: may do everything.
     pub(crate) admin: User,
-    /// User `serin` in group `serin`: may do nothing until a role is bound to it. Its writes are in the audit log.
+    /// The controller's ServiceAccount: may do nothing until a role is bound to it, as
+    /// [`ControlPlane::give_serin_its_rights`] does. Its writes are in the audit log.
     pub(crate) serin: User,
     programs: ControlPlanePrograms,
     options: Options,
@@ -94,7 +95,7 @@ impl ControlPlane {
         };
         let (admin, serin) = (user("admin")?, user("serin")?);
         let tokens = format!(
-            "{},admin,admin,\"system:masters\"\n{},serin,serin,\"serin\"\n",
+            "{},admin,admin,\"system:masters\"\n{},{ACCOUNT},serin,\"system:serviceaccounts\"\n",
             admin.token, serin.token
         );
         fs::write(dir.join("tokens.csv"), tokens)?;
@@ -179,14 +180,29 @@ contexts:
         succeeded("kubectl apply", &child.wait_with_output()?)
     }
 
-    /// Lets the user `serin` do everything, for tests that are not about its rights.
+    /// Gives the controller's ServiceAccount what deploy/ gives it, and no more.
+    ///
+    /// # Errors
+    /// What kubectl said on failure.
+    pub(crate) fn give_serin_its_rights(&self) -> io::Result<()> {
+        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kustomize/base");
+        for file in ["namespace.yaml", "rbac.yaml"] {
+            let mut kubectl = self.kubectl();
+            kubectl.args(["apply", "-f"]).arg(base.join(file));
+            succeeded("kubectl apply", &kubectl.output()?)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the controller's ServiceAccount do everything, for measurements and for earlier builds, whose rights
+    /// were others.
     ///
     /// # Errors
     /// What kubectl said on failure.
     pub(crate) fn let_serin_do_everything(&self) -> io::Result<()> {
         let mut kubectl = self.kubectl();
         kubectl.args(["create", "clusterrolebinding", "serin-may-do-everything"]);
-        kubectl.args(["--clusterrole=cluster-admin", "--group=serin"]);
+        kubectl.args(["--clusterrole=cluster-admin", "--user", ACCOUNT]);
         succeeded("kubectl create clusterrolebinding", &kubectl.output()?)
     }
 
@@ -346,15 +362,18 @@ const CONTROLLERS: [&str; 9] = [
     "resourcequota-controller",
 ];
 
+/// The name of the controller's ServiceAccount as the API server knows it.
+const ACCOUNT: &str = "system:serviceaccount:serin-system:serin";
+
 const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
 - level: RequestResponse
-  users: [serin]
+  users: ['system:serviceaccount:serin-system:serin']
   verbs: [create, update, patch, delete, deletecollection]
 - level: Metadata
-  users: [serin]
+  users: ['system:serviceaccount:serin-system:serin']
 - level: None
 ";
 

@@ -17,7 +17,7 @@
 //! let plane = ControlPlane::start_with(&dir.join("plane"), options)?; // 3 to 5 s
 //! let node = Node::start(&dir, &plane, "node-1", &[])?;               // pods run from here on
 //! let prometheus = Prometheus::start(&dir.join("prometheus"), &plane, PodLabels::All)?;
-//! plane.let_serin_do_everything()?;                                   // or bind deploy/'s role to group `serin`
+//! plane.give_serin_its_rights()?;                                     // what deploy/ gives it
 //! // serin controller --kubeconfig {plane.serin.kubeconfig} --prometheus {prometheus.url()}
 //! ```
 //! All calls block, and do no work of an async runtime's: call them inside `spawn_blocking` where that matters.

@@ -10,6 +10,8 @@
 #
 #   a C compiler, a libc and an emulator for another processor, by apt: `install.sh --cross aarch64`, for its image
 #
+#   a browser, by apt, to take README's picture: `install.sh --browser`
+#
 #   SERIN_CACHE          where caches live, default .cache at the top of the repository (outside git)
 #   SERIN_PROMETHEUS     a Prometheus server to use in place of one from the path or from Debian
 #   KUBEBUILDER_ASSETS   a directory that has the control plane already: Go is not needed
@@ -46,14 +48,18 @@ know_packages() {
     fi
 }
 
-# need COMMAND PACKAGE
+# add WHAT-FOR PACKAGE…
+add() {
+    reason=$1
+    shift
+    know_packages "$reason" "$1"
+    say "installing Debian's $*, for $reason"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# need COMMAND PACKAGE…
 need() {
-    if command -v "$1" >/dev/null; then
-        return
-    fi
-    know_packages "$1" "$2"
-    say "installing Debian's $2, for $1"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null
+    command -v "$1" >/dev/null || add "$@"
 }
 
 prometheus_path() {
@@ -157,12 +163,14 @@ if [ "${1:-}" = --cross ]; then
     cpu=$2
     debian=$(echo "$cpu" | sed 's/x86_64/amd64/; s/aarch64/arm64/')
     need "$cpu-linux-gnu-gcc" "gcc-$(echo "$cpu" | tr _ -)-linux-gnu"
-    if [ ! -f "/usr/$cpu-linux-gnu/lib/libc.a" ]; then
-        know_packages "a libc for $cpu" "libc6-dev-$debian-cross"
-        say "installing Debian's libc6-dev-$debian-cross"
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "libc6-dev-$debian-cross" >/dev/null
-    fi
+    [ -f "/usr/$cpu-linux-gnu/lib/libc.a" ] || add "a libc for $cpu" "libc6-dev-$debian-cross"
     need "qemu-$cpu-static" qemu-user-static
+    exit 0
+fi
+
+# A browser, to take README's picture.
+if [ "${1:-}" = --browser ]; then
+    need chromium chromium fonts-dejavu-core
     exit 0
 fi
 

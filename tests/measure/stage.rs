@@ -23,7 +23,7 @@ kind: Policy
 omitStages: [RequestReceived]
 rules:
 - level: Metadata
-  users: [serin]
+  users: ['system:serviceaccount:serin-system:serin']
 - level: None
 ";
 

@@ -213,10 +213,10 @@ async fn a_client_is_killed_before_or_after_its_write() {
 async fn start(name: &str) -> Option<(Space, FaultProxy, Api<ConfigMap>)> {
     let cluster = cluster::shared()?;
     let space = cluster.space(name).await;
-    let proxy = FaultProxy::start(&cluster.plane, &cluster.plane.serin).unwrap();
+    let proxy = FaultProxy::start(&cluster.plane, &cluster.plane.admin).unwrap();
     let through = User {
         kubeconfig: proxy.kubeconfig.clone(),
-        ..cluster.plane.serin.clone()
+        ..cluster.plane.admin.clone()
     };
     let maps = Api::namespaced(client(&through).await, &space.namespace);
     Some((space, proxy, maps))

@@ -14,6 +14,7 @@
 use std::ffi::OsString;
 use std::fmt::Debug;
 use std::path::Path;
+use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -24,6 +25,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::wait::{Condition, await_condition};
 use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
+use serin::deploy::rights::{LEASE, rules};
 
 use crate::bench::control_plane::{ControlPlane, Options, User};
 use crate::bench::node::Node;
@@ -35,7 +37,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The parts that tests share.
 pub(crate) struct Cluster {
-    /// The control plane, with crds/ applied; the user `serin` may do everything on it.
+    /// The control plane, with crds/ applied; its user `serin` has the rights of deploy/'s rbac.yaml.
     pub(crate) plane: ControlPlane,
     _node: Option<Node>,
 }
@@ -93,7 +95,7 @@ fn start() -> std::io::Result<Cluster> {
         ..Options::default()
     };
     let plane = ControlPlane::start_with(&dir().join("plane"), options)?;
-    plane.let_serin_do_everything()?;
+    plane.give_serin_its_rights()?;
     // Enough for a gate: 100 tasks of one agent in the 20 s that tests look back.
     let node = Node::start(
         dir(),
@@ -164,6 +166,40 @@ impl Space {
         K::DynamicType: Default,
     {
         Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Lets the controller's ServiceAccount keep Leases here: a controller under test is at home in its test's
+    /// namespace.
+    pub(crate) fn is_home(&self) {
+        let rules = rules([&LEASE]);
+        self.apply(&format!(
+            "apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: serin-lease}}
+rules:
+{rules}---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: serin-lease}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: serin-lease}}
+subjects: [{{kind: ServiceAccount, name: serin, namespace: serin-system}}]
+"
+        ));
+    }
+
+    /// Gives the controller rights that it has only where somebody asks for them: what
+    /// `serin deploy generate-rbac` prints with these flags is applied. A flag's value follows this namespace's name.
+    pub(crate) fn grant(&self, flags: &[(&str, &str)]) {
+        let mut deploy = Command::new(env!("CARGO_BIN_EXE_serin"));
+        deploy.args(["deploy", "generate-rbac"]);
+        for (flag, what) in flags {
+            deploy.arg(format!("{flag}={}{what}", self.namespace));
+        }
+        let rbac = deploy.output().unwrap();
+        assert!(rbac.status.success(), "{rbac:?}");
+        self.plane
+            .apply(&String::from_utf8(rbac.stdout).unwrap())
+            .unwrap();
     }
 
     /// `kubectl ARGS --namespace THIS`, as the admin; its output. Panics with what it said when it fails.

@@ -43,6 +43,8 @@ fn the_chart_says_what_the_command_says() {
         "--set=controller.metrics.prometheusRule.enabled=true",
         "--set=controller.metrics.dashboard.enabled=true",
         "--set=trackConfigNamespaces={shop}",
+        "--set-json=providerSecrets=[{\"namespace\": \"shop\", \"name\": \"key\"}]",
+        "--set-json=analysisConfigMaps=[{\"namespace\": \"shop\", \"name\": \"bounds\"}]",
         "--set=webhook.enabled=true",
         "--set=controller.shards=16",
     ];
@@ -52,6 +54,8 @@ fn the_chart_says_what_the_command_says() {
     let install = Install {
         shards: 16,
         track_config: vec!["shop".to_owned()],
+        secrets: vec!["shop/key".to_owned()],
+        config_maps: vec!["shop/bounds".to_owned()],
         ..Install::default()
     };
     let parts = Part::USUAL
@@ -93,6 +97,10 @@ fn the_chart_says_what_the_command_says() {
             "webhooks",
         ),
         ("Role", "serin-lease", "rules"),
+        ("Role", "serin-secret-key", "rules"),
+        ("RoleBinding", "serin-secret-key", "subjects"),
+        ("Role", "serin-configmap-bounds", "rules"),
+        ("RoleBinding", "serin-configmap-bounds", "subjects"),
         ("Role", "serin-track-config", "rules"),
         ("RoleBinding", "serin-track-config", "subjects"),
         ("PrometheusRule", "serin", "spec"),

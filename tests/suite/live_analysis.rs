@@ -176,6 +176,11 @@ async fn providers_are_asked_with_arguments_and_secrets_through_a_step() {
     let Some(space) = space("providers").await else {
         return;
     };
+    space.grant(&[
+        ("--secret", "/keys"),
+        ("--secret", "/dd"),
+        ("--config-map", "/bounds"),
+    ]);
     let (port, asked) = service().await;
     let serin = Serin::start(&space, &["--allow-address=127.0.0.1"]);
     space.kubectl(&[

@@ -58,6 +58,7 @@ async fn a_changed_config_map_is_an_update_and_goes_back_with_its_pods() {
     let Some(space) = space("config").await else {
         return;
     };
+    space.grant(&[("--track-config", "")]);
     let _serin = Serin::start(&space, &[]);
     space.apply(&config_map("hello"));
     // The Secret is not there yet: that is told, and it goes on when it is.

@@ -10,7 +10,7 @@ use crate::stub;
 
 fn create(space: &Space, flags: &[&str]) -> Output {
     let plane = &cluster::shared().unwrap().plane;
-    let kubeconfig = plane.serin.kubeconfig.display().to_string();
+    let kubeconfig = plane.admin.kubeconfig.display().to_string();
     let mut serin = Command::new(env!("CARGO_BIN_EXE_serin"));
     serin.args(["create", "analysisrun", "--kubeconfig", &kubeconfig]);
     serin.args(["--namespace", &space.namespace]).args(flags);

@@ -201,7 +201,8 @@ async fn a_crash_around_a_command_or_a_measurement_ends_as_if_there_was_none() {
 fn few_more(runs: &[((&str, u32, bool), usize)], reference: usize) {
     for ((resource, nth, after), writes) in runs {
         let side = if *after { "after" } else { "before" };
-        let most = reference + 4;
+        // On a busy machine fewer changes fall together in one write, crash or no crash.
+        let most = reference + reference / 3;
         assert!(
             *writes <= most,
             "{side} write {nth} of {resource}: {writes} writes, {most} at most"
@@ -329,7 +330,7 @@ async fn definitions_of_another_controller_are_reported_and_nothing_is_acted_on(
         return;
     }
     let plane = ControlPlane::start(&cluster::dir().join("foreign-plane")).unwrap();
-    plane.let_serin_do_everything().unwrap();
+    plane.give_serin_its_rights().unwrap();
     let kubectl = |args: &[&str]| {
         let output = plane.kubectl().args(args).output().unwrap();
         assert!(

@@ -154,7 +154,7 @@ async fn a_controller_works_where_the_kinds_are_not_installed() {
         ..Options::default()
     };
     let plane = ControlPlane::start_with(&dir.join("plane"), options).unwrap();
-    plane.let_serin_do_everything().unwrap();
+    plane.give_serin_its_rights().unwrap();
     let flags = ["--leader-elect=false"];
     let serin = Serin::start_on(&plane, &plane.serin, "no-freezes", &flags);
     serin.ready().await;

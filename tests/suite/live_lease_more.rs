@@ -28,6 +28,7 @@ const TIMES: [&str; 3] = [
 const LOAD: f64 = 2.0;
 
 fn candidate(space: &Space, user: &User, flags: &[&str]) -> Serin {
+    space.is_home();
     let plane = &cluster::shared().unwrap().plane;
     let ns = space.namespace.as_str();
     let own = ["--leader-election-namespace", ns, "--namespace", ns];

@@ -67,7 +67,7 @@ async fn every_provider_is_asked_through_a_step() {
     };
     let (authority, ca) = authority(&space);
     let services: Vec<Service> = serde_json::from_str(SERVICES).unwrap();
-    let mut servers = vec![];
+    let (mut servers, mut secrets) = (vec![], vec![]);
     let (mut metrics, mut taken) = (vec![], BTreeSet::new());
     let mut flags = vec![
         "--allow-address=127.0.0.1".to_owned(),
@@ -111,6 +111,7 @@ async fn every_provider_is_asked_through_a_step() {
                     _ => (key.clone(), here(value.as_str().unwrap()).into()),
                 })
                 .collect();
+            secrets.push(format!("/{name}"));
             let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
             space.apply(&secret.to_string());
         }
@@ -128,6 +129,9 @@ async fn every_provider_is_asked_through_a_step() {
         metrics.push(json!({"name": name, "interval": "1s", "count": 1, "provider": provider}));
         servers.push(server);
     }
+    let granted: Vec<_> = secrets.iter().map(|it| ("--secret", it.as_str())).collect();
+    space.grant(&granted);
+    space.is_home();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let env: Vec<(&str, &str)> = env.iter().map(|(k, v)| (*k, v.as_str())).collect();
     let serin = Serin::start_with(&space, &flags, &env);

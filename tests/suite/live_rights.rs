@@ -198,13 +198,8 @@ fn used() -> BTreeSet<Use> {
                     .unwrap_or_default()
             };
             let (resource, sub) = (text("/objectRef/resource"), text("/objectRef/subresource"));
-            // Without a resource it is the published schema, which every account may read. In some namespaces
-            // tests of the bench itself play clients under the controller's name.
-            let space = text("/objectRef/namespace");
-            let is_played = ["default", "freeze-", "proxy-", "kill-"]
-                .iter()
-                .any(|bench| space.starts_with(bench));
-            if !resource.is_empty() && !is_played {
+            // Without a resource it is the published schema, which every account may read.
+            if !resource.is_empty() {
                 let slash = if sub.is_empty() { "" } else { "/" };
                 let resource = format!("{resource}{slash}{sub}");
                 used.insert((

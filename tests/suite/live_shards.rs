@@ -21,6 +21,7 @@ const TIMES: [&str; 4] = [
 const LABEL: &str = "argo-rollouts.argoproj.io/controller-instance-id";
 
 fn replica(home: &Space, name: &str, id: &str) -> Serin {
+    home.is_home();
     let plane = &cluster::shared().unwrap().plane;
     let id = format!("--instance-id={id}");
     let flags = ["--leader-election-namespace", &home.namespace, &id];

@@ -281,6 +281,7 @@ async fn an_analysis_step_and_a_secret_of_its_namespace() {
     let Some(space) = space("analysis").await else {
         return;
     };
+    space.grant(&[("--secret", "/prometheus")]);
     let prometheus = cluster::prometheus(PodLabels::All).url();
     let serin = Serin::start(
         &space,

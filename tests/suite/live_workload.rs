@@ -11,7 +11,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::{reflector, watcher};
-use serin::api::Rollout;
+use serin::api::{Rollout, RolloutStatus};
 
 use crate::cluster::{Space, until};
 use crate::controller::{Serin, at, phase, set_uids, space, web};
@@ -162,6 +162,18 @@ async fn the_template_of_a_deployment_goes_out_step_by_step() {
     assert_eq!(set_uids(&space).await, before);
 }
 
+/// The Deployment gets another image, and that version goes out to the end.
+async fn next_version(space: &Space, first: &RolloutStatus) {
+    space.kubectl(&["set", "image", "deployment/web", "app=example/agent:2"]);
+    let done = |r: Option<&Rollout>| {
+        let status = r.unwrap().status.as_ref().unwrap();
+        phase("Healthy")(r) && status.stable_rs != first.stable_rs
+    };
+    space
+        .reaches("web", "the next version is there", done)
+        .await;
+}
+
 #[tokio::test]
 async fn a_deployment_that_only_gives_its_template_keeps_its_pods() {
     let Some(space) = space("never").await else {
@@ -173,14 +185,7 @@ async fn a_deployment_that_only_gives_its_template_keeps_its_pods() {
     let first = space
         .reaches("web", "the Rollout is there", phase("Healthy"))
         .await;
-    space.kubectl(&["set", "image", "deployment/web", "app=example/agent:2"]);
-    let done = |r: Option<&Rollout>| {
-        let status = r.unwrap().status.as_ref().unwrap();
-        phase("Healthy")(r) && status.stable_rs != first.stable_rs
-    };
-    space
-        .reaches("web", "the next version is there", done)
-        .await;
+    next_version(&space, &first).await;
     space
         .wait("both have their pods", "web", available(2))
         .await;
@@ -209,14 +214,7 @@ async fn a_live_deployment_migrates_and_comes_back_without_a_lost_request() {
         .wait("the Deployment is empty", "web", available(0))
         .await;
     let there = load.asked();
-    space.kubectl(&["set", "image", "deployment/web", "app=example/agent:2"]);
-    let done = |r: Option<&Rollout>| {
-        let status = r.unwrap().status.as_ref().unwrap();
-        phase("Healthy")(r) && status.stable_rs != first.stable_rs
-    };
-    space
-        .reaches("web", "the next version is there", done)
-        .await;
+    next_version(&space, &first).await;
     let updated = load.asked();
     space.kubectl(&["delete", "rollout", "web", "--timeout=60s"]);
     space

@@ -4,7 +4,7 @@ use super::{ServicePatch, ServiceSeen, misfits};
 use crate::planner::draft::{Draft, after};
 use crate::planner::observed::ReplicaSetSeen;
 use crate::planner::plan::Event;
-use crate::planner::promotion::is_full;
+use crate::planner::promotion::{has_every_pod, is_full};
 use crate::planner::reasons;
 
 /// Seconds after an abort from which on any pod of the stable version is better than a version that
@@ -45,11 +45,17 @@ pub(crate) fn can_take(d: &mut Draft<'_>, service: &ServiceSeen, set: &ReplicaSe
         Some(_) => set.answering() >= now,
         None => d.spec.canary().is_some() && d.read().abort != Some(true),
     };
-    if is_as_many || is_full(d, set) {
+    let is_aborted = d.read().abort == Some(true);
+    // A threshold says how much of the new version is enough to go on, not of the old one to go back.
+    let is_complete = match is_aborted {
+        true => has_every_pod(d, set),
+        false => is_full(d, set),
+    };
+    if is_as_many || is_complete {
         return true;
     }
     let aborted = d.read().aborted_at.as_ref();
-    let Some(aborted) = aborted.filter(|_| d.read().abort == Some(true)) else {
+    let Some(aborted) = aborted.filter(|_| is_aborted) else {
         return false;
     };
     let end = after(aborted.0, PATIENCE);

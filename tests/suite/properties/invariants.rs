@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use serin::api::{CONFIG, LAST_COMMAND, OVERRIDE_FREEZE, RolloutStatus, TRACK_CONFIG};
 use serin::planner::config::ConfigKey;
-use serin::planner::observed::Observed;
+use serin::planner::observed::{Observed, PodSeen};
 use serin::planner::plan::{
     Outcome, Plan, ReplicaSetPatch, ScaleWorkload, ServicePatch, StatusWrite, Write,
 };
@@ -67,7 +67,17 @@ impl Guard {
             return;
         }
         let status = &seen.rollout.status;
-        let (now, next) = (before.map(answering), answering(hash));
+        // Where the planner has read the pods, a count that is late keeps nobody: they are what clients have.
+        let up = |hash: &str| {
+            let set = world.cluster.replica_set_of(hash)?;
+            let pods = seen.answers.pods.iter().flatten();
+            let is_up =
+                |p: &&PodSeen| p.owner == set.seen.uid && p.is_active && p.ready_since.is_some();
+            seen.answers.pods.as_ref()?;
+            u32::try_from(pods.filter(is_up).count()).ok()
+        };
+        let have = |hash: &str| answering(hash).min(up(hash).unwrap_or(u32::MAX));
+        let (now, next) = (before.map(have), answering(hash));
         let is_full = next >= spec.replicas;
         let aborted = status.aborted_at.as_ref();
         let aborted = aborted.filter(|_| status.abort == Some(true));

@@ -156,9 +156,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn sign(&mut self, first: char) -> Result<Token, String> {
-        let two = matches!(first, '?' | '&' | '|' | '=' | '!' | '<' | '>' | '*' | '.')
-            .then(|| self.rest().get(..2))
-            .flatten();
+        let two = self.rest().get(..2);
         match two.and_then(sign_of_two).or_else(|| sign_of_one(first)) {
             Some(sign) => {
                 self.at = self.at.saturating_add(sign.len());

@@ -228,7 +228,7 @@ fn long_deep_and_costly_conditions_are_refused() {
 fn words_that_ask_are_found_as_words() {
     let read = |text: &str| Condition::parse(text).unwrap();
     assert!(read("!isNaN(result[0])").asks_for_nan());
-    assert!(!read("result[0] == 'isNaN'").asks_for_nan());
+    assert!(!read("result.isNaNish == 'isNaN'").asks_for_nan());
     assert!(read("len(result) == 0").asks_for_absence());
     assert!(!read("result[0] < 5").asks_for_absence());
 }

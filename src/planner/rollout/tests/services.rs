@@ -152,6 +152,24 @@ fn nothing_goes_while_a_service_without_a_hash_selects_every_version() {
 }
 
 #[test]
+fn a_threshold_for_steps_does_not_make_the_way_back_complete() {
+    let steps = json!([{"setWeight": 100}, {"pause": {}}]);
+    let threshold = json!({"type": "Percent", "value": 50});
+    let more = json!({"steps": steps, "maxSurge": "100%", "replicaProgressThreshold": threshold});
+    let mut w = canary(more);
+    w.update("web:2");
+    assert_eq!((w.behind("old"), w.sizes()), (2, vec![0, 4]));
+    w.most.push(("web:1".into(), 3));
+    w.annotate(ABORT, "errors");
+    w.settle();
+    w.wait(10);
+    let met = "three of four pods meet the threshold, and four have the clients";
+    assert_eq!((w.behind("old"), w.sizes()), (2, vec![4, 4]), "{met}");
+    w.wait(60);
+    assert_eq!(w.behind("old"), 1, "after a minute any pod is better");
+}
+
+#[test]
 fn a_service_without_a_hash_is_taken_over_onto_a_full_version_only() {
     let mut w = world(4, json!([{"setWeight": 50}, {"pause": {}}]));
     w.services = vec![service("live")];
