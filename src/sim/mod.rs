@@ -101,6 +101,9 @@ fn finish(world: &mut World<'_>, ending: Ending, became_healthy: bool) -> Timeli
             )
         }
     };
+    if world.cluster.rollout().is_none() {
+        timeline.ended_because = "the Rollout is deleted, this was its last status".to_owned();
+    }
     let healthy = [Expect::healthy()];
     let expected: &[Expect] = if world.rehearsal.expect.is_empty() {
         &healthy
