@@ -43,7 +43,7 @@ pub use world::{Census, Ending, Watcher, World};
 use expect::Expect;
 use recorder::Recorder;
 
-use crate::view::timeline::{Expectation, Timeline};
+use crate::view::timeline::{Expectation, Record, Timeline};
 
 /// Plays a rehearsal to its end.
 pub fn run(rehearsal: &Rehearsal) -> Timeline {
@@ -101,7 +101,9 @@ fn finish(world: &mut World<'_>, ending: Ending, became_healthy: bool) -> Timeli
             )
         }
     };
-    if world.cluster.rollout().is_none() {
+    let rollout = world.cluster.rollout();
+    timeline.record = rollout.and_then(|rollout| Record::of(&rollout.seen.status));
+    if rollout.is_none() {
         timeline.ended_because = "the Rollout is deleted, this was its last status".to_owned();
     }
     let healthy = [Expect::healthy()];

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::api::RolloutStatus;
+
 /// The whole story of one rollout.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,6 +43,37 @@ pub struct Timeline {
     pub ended_at: i64,
     /// Why it ends there.
     pub ended_because: String,
+    /// How the last update went, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<Record>,
+}
+
+/// The record that a Rollout keeps of its last update (`status.duration`, contract A16).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Promoted, FastPromoted, Aborted, Superseded, RolledBack or FastRolledBack; absent while it is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion: Option<String>,
+    /// Seconds from its beginning to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<i64>,
+    /// Seconds of them that it waited for a person.
+    pub waited_seconds: i64,
+}
+
+impl Record {
+    /// What a status says of its last update.
+    pub fn of(status: &RolloutStatus) -> Option<Self> {
+        let duration = status.duration.as_ref()?;
+        let (from, to) = (&duration.rollout_started_at, &duration.finished_at);
+        let times = from.as_ref().zip(to.as_ref());
+        Some(Self {
+            completion: duration.completion_status.clone(),
+            seconds: times.map(|(from, to)| to.0.as_second().saturating_sub(from.0.as_second())),
+            waited_seconds: duration.total_manual_pause_duration_seconds.unwrap_or(0),
+        })
+    }
 }
 
 /// A version of the workload.

@@ -63,8 +63,6 @@ trap 'rm -rf "$new"' EXIT
 mkdir -p "$new"
 cd "$here"
 export CGO_ENABLED=0
-# The compiler lives for seconds: collecting its garbage five times as rarely costs memory that is there.
-export GOGC=${GOGC:-400}
 go build -mod=readonly -trimpath -ldflags "$flags" -o "$new/" \
     k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kube-controller-manager k8s.io/kubernetes/cmd/kubectl
 # Its package is called server: `go build` would name it so.

@@ -44,8 +44,6 @@ trap 'rm -rf "$new"' EXIT
 mkdir -p "$new"
 cd "$here"
 export CGO_ENABLED=0
-# The compiler lives for seconds: collecting its garbage five times as rarely costs memory that is there.
-export GOGC=${GOGC:-400}
 # The same flags as in tests/control-plane/build.sh, so that what both build is compiled once.
 go build -mod=readonly -trimpath -ldflags "-s -w" -o "$new/" \
     helm.sh/helm/v3/cmd/helm github.com/open-policy-agent/gatekeeper/v3/cmd/gator github.com/rhysd/actionlint/cmd/actionlint \

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use serin::cli::rehearse::load;
 use serin::sim;
 use serin::view::text::{Colour, render};
@@ -69,6 +70,22 @@ fn rehearsals_hold_what_they_expect() {
         wrong.extend(check_golden(&format!("{name}.txt"), &render(&timeline, Colour::Off)).err());
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What `status.duration` says at the end: how each update ended, and how long people were waited for.
+#[test]
+fn a_rehearsal_tells_how_long_its_update_took_and_how_it_ended() {
+    let record = |name: &str| {
+        let file = root().join(format!("examples/rehearsals/{name}.yaml"));
+        let told = serde_json::to_value(play(&file)).unwrap();
+        told["record"].clone()
+    };
+    let wanted = json!({"completion": "Promoted", "seconds": 257, "waitedSeconds": 180});
+    assert_eq!(record("pause-promote"), wanted);
+    let wanted = json!({"completion": "Aborted", "seconds": 180, "waitedSeconds": 174});
+    assert_eq!(record("abort-while-paused"), wanted);
+    let wanted = json!({"completion": "FastRolledBack", "seconds": 11, "waitedSeconds": 0});
+    assert_eq!(record("undo-fast"), wanted);
 }
 
 /// The manifests alone end Healthy, each in 80 columns.
